@@ -1,0 +1,123 @@
+"""Every IMAGEREPO_* setting: its type, its default, one line of help. `imagerepo config` prints them."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from imagerepo.errors import ConfigError
+
+PREFIX = "IMAGEREPO_"
+STORE_SCHEMES = ("file", "swift")
+MIB = 1 << 20
+GIB = 1 << 30
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Config(BaseSettings):
+    """The settings of one process, checked once at its start. Fields are documented by their help."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    data_dir: Path = Field(
+        Path("imagerepo-data"),
+        description="Folder of the SQLite file and the spool. Ephemeral: it may be lost at any time.",
+    )
+    store_url: str = Field(
+        "",
+        description="Where objects are kept: file:///path or swift://container[/prefix].",
+    )
+    snapshot_url: str = Field("", description="Where snapshots are kept, if elsewhere than the objects.")
+    admin_token: SecretStr | None = Field(None, description="The first admin token, 16 characters or more.")
+    public_browse: bool = Field(True, description="Whether browsing needs no token.")
+    max_upload_bytes: Count = Field(64 * MIB, description="Largest image, in bytes.")
+    max_pixels: Count = Field(
+        100_000_000, description="Pixels per frame; all frames together may have 4 times as many."
+    )
+    max_frames: Count = Field(1000, description="Frames per image.")
+    decode_seconds: Seconds = Field(10.0, description="Time to decode one image, in seconds.")
+    decode_memory_bytes: Count = Field(GIB, description="Memory to decode one image, in bytes.")
+    decode_workers: Count = Field(2, description="Images decoded at once, each in a process of its own.")
+    cache_max_bytes: Count = Field(10 * GIB, description="Derivatives kept in the store, in bytes.")
+    session_seconds: Seconds = Field(86400.0, description="An open session's life without a write, in seconds.")
+    grace_seconds: Seconds = Field(172800.0, description="Age below which reconcile touches no object, in seconds.")
+    commit_wait_seconds: Seconds = Field(60.0, description="How long a commit's request waits before it answers 202.")
+    delivery_max_age: Annotated[int, Field(ge=0)] = Field(
+        31536000, description="max-age of delivered images, in seconds."
+    )
+    store_timeout_seconds: Seconds = Field(
+        45.0,
+        description="Longest silence of the store in one request, in seconds. "
+        "Keep it above Swift's node_timeout times its replicas.",
+    )
+    store_threads: Count = Field(8, description="Objects uploaded at once by one worker.")
+    epoch_check_seconds: Seconds = Field(
+        15.0, description="How often an idle writer looks whether it was fenced, in seconds."
+    )
+    derivative_workers: Count = Field(2, description="Derivatives made at once by one worker.")
+
+    @field_validator("store_url", "snapshot_url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        if not url:
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in STORE_SCHEMES:
+            raise ValueError(f"{url!r} is not file:///path or swift://container[/prefix]")
+        if parts.scheme == "swift" and not parts.netloc:
+            raise ValueError(f"{url!r} names no container: swift://container[/prefix]")
+        if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
+            raise ValueError(f"{url!r} is not an absolute path: file:///path")
+        return url
+
+    @field_validator("admin_token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and len(token.get_secret_value()) < 16:
+            raise ValueError("takes 16 characters or more")
+        return token
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        path = os.environ.get(f"{PREFIX}ADMIN_TOKEN_FILE")
+        if path and values.get("admin_token") is None:
+            values["admin_token"] = Path(path).read_text().strip()
+        return values
+
+    @property
+    def resolved_store_url(self) -> str:
+        return self.store_url or f"file://{Path('imagerepo-store').resolve()}"
+
+    @property
+    def resolved_snapshot_url(self) -> str:
+        return self.snapshot_url or self.resolved_store_url
+
+
+def load_config() -> Config:
+    """The settings of the environment. Raises ConfigError, naming each variable and what it takes."""
+    try:
+        return Config()  # type: ignore[call-arg]  # every field has a default
+    except ValidationError as error:
+        lines = [
+            f"{PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: "
+            + item["msg"].removeprefix("Value error, ")
+            for item in error.errors()
+        ]
+        raise ConfigError("bad settings:\n  " + "\n  ".join(lines)) from None
+    except OSError as error:
+        raise ConfigError(f"{PREFIX}ADMIN_TOKEN_FILE: can't be read: {error}") from None
+
+
+@lru_cache(maxsize=1)
+def get_config() -> Config:
+    """The settings of this process, read once."""
+    return load_config()

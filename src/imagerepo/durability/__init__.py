@@ -1,0 +1,1 @@
+"""Snapshots of the database in the object store: records, their chain, epochs and restore."""

@@ -1,0 +1,205 @@
+"""Every error that imagerepo raises on purpose. No HTTP in here: statuses are in api/problems.py.
+
+ImagerepoError
+├── ConfigError                 a setting is wrong; the start stops
+├── StoreError                  the object store
+│   ├── ObjectNotFound          no object of that name
+│   ├── StoreUnavailable        no answer, or "try later": a repeat may succeed
+│   ├── StoreRefused            a definite no (credentials, quota, too large): a repeat won't help
+│   ├── InDoubt                 a write whose outcome is unknown: it may apply now, later or never
+│   └── InvalidName             not a name of the grammar (store/names.py)
+├── IntakeError                 an upload that is not taken (has a `code`)
+│   ├── UnsupportedFormat       not one of the eight formats, by content
+│   ├── UndecodableImage        of a known format, but some frame does not decode
+│   ├── TooManyPixels
+│   ├── TooManyFrames
+│   ├── TooCostly               over the limit of time or memory
+│   ├── TooLarge                over the limit of bytes
+│   ├── DigestMismatch          the bytes are not those that the client named
+│   ├── TruncatedBody           fewer bytes came than were announced
+│   └── SpoolFull               no room for the upload on the local disk
+├── DerivativeError             a derivative that can't be made
+│   ├── LargerThanBase
+│   ├── DamagedBase             the stored base is not what its name says
+│   └── Busy                    too many are being made
+├── SessionError
+│   ├── SessionNotFound
+│   ├── WrongState              the session's state does not allow it
+│   ├── InvalidMetadata         (has `errors`)
+│   ├── NotInSession            the image is neither staged nor live
+│   ├── NothingToCommit
+│   ├── Conflicted              the commit's changes conflict (has `conflicts`)
+│   └── CommitFailed            the store failed: nothing happened, or it is being finished (has `state`)
+└── DurabilityError
+    ├── Fenced                  a newer epoch exists: this writer may only read
+    ├── Damaged                 the chain, or this disk, is not what it must be: stop and report
+    ├── Doubtful                the WAL does not provably continue the chain
+    └── InUse                   another process holds the data folder
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class ImagerepoError(Exception):
+    """Base of all. `str(error)` is one sentence for a person: what was wrong, where, what to do."""
+
+
+class ConfigError(ImagerepoError):
+    """A setting is missing or wrong."""
+
+
+class StoreError(ImagerepoError):
+    """The object store failed `op` on `name`. `hint` says what to look at."""
+
+    def __init__(self, message: str, *, op: str = "", name: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.op, self.name, self.hint = op, name, hint
+
+
+class ObjectNotFound(StoreError):
+    pass
+
+
+class StoreUnavailable(StoreError):
+    pass
+
+
+class StoreRefused(StoreError):
+    pass
+
+
+class InDoubt(StoreError):
+    pass
+
+
+class InvalidName(StoreError):
+    pass
+
+
+class IntakeError(ImagerepoError):
+    """An upload that is not taken; `code` is the last part of its problem type."""
+
+    code = "invalid-upload"
+
+
+class UnsupportedFormat(IntakeError):
+    code = "unsupported-format"
+
+
+class UndecodableImage(IntakeError):
+    code = "undecodable-image"
+
+
+class TooManyPixels(IntakeError):
+    code = "too-many-pixels"
+
+
+class TooManyFrames(IntakeError):
+    code = "too-many-frames"
+
+
+class TooCostly(IntakeError):
+    code = "too-costly"
+
+
+class TooLarge(IntakeError):
+    code = "too-large"
+
+
+class DigestMismatch(IntakeError):
+    code = "digest-mismatch"
+
+
+class TruncatedBody(IntakeError):
+    code = "truncated-body"
+
+
+class SpoolFull(IntakeError):
+    code = "spool-full"
+
+
+class DerivativeError(ImagerepoError):
+    """A derivative that can't be made."""
+
+
+class LargerThanBase(DerivativeError):
+    pass
+
+
+class DamagedBase(DerivativeError):
+    pass
+
+
+class Busy(DerivativeError):
+    pass
+
+
+class SessionError(ImagerepoError):
+    """A request on an upload session that can't be carried out."""
+
+
+class SessionNotFound(SessionError):
+    pass
+
+
+class WrongState(SessionError):
+    """`state` is the session's, which does not allow the request."""
+
+    def __init__(self, message: str, *, session: str, state: str) -> None:
+        super().__init__(message)
+        self.session, self.state = session, state
+
+
+class InvalidMetadata(SessionError):
+    """`errors` are `{pointer, code, detail}`, one for each member that is wrong."""
+
+    def __init__(self, message: str, *, errors: Sequence[Mapping[str, str]]) -> None:
+        super().__init__(message)
+        self.errors = list(errors)
+
+
+class NotInSession(SessionError):
+    pass
+
+
+class NothingToCommit(SessionError):
+    pass
+
+
+class Conflicted(SessionError):
+    """`conflicts` are `{ident, code, revision, detail}`, as the HTTP contract has them."""
+
+    def __init__(self, message: str, *, conflicts: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(message)
+        self.conflicts = list(conflicts)
+
+
+class CommitFailed(SessionError):
+    """`state` is `open` (nothing happened) or `merged` (in doubt, being finished: never "failed")."""
+
+    def __init__(self, message: str, *, session: str, state: str) -> None:
+        super().__init__(message)
+        self.session, self.state = session, state
+
+
+class DurabilityError(ImagerepoError):
+    """The chain of snapshots in the object store, or this disk's part in it."""
+
+
+class Fenced(DurabilityError):
+    pass
+
+
+class Damaged(DurabilityError):
+    pass
+
+
+class Doubtful(DurabilityError):
+    pass
+
+
+class InUse(DurabilityError):
+    pass

@@ -1,0 +1,1 @@
+"""Upload sessions: staging unseen changes, and committing them as one durable step."""

@@ -1,0 +1,36 @@
+"""Django's settings, derived from `Config`; nothing here is meant to be edited by a user."""
+
+from __future__ import annotations
+
+import secrets
+
+from imagerepo.config import get_config
+
+_config = get_config()
+
+DEBUG = False
+SECRET_KEY = secrets.token_urlsafe(32)  # signs nothing that outlives the process: no cookies, no forms
+ALLOWED_HOSTS = ["*"]
+INSTALLED_APPS = ["imagerepo.apps.ImagerepoConfig"]
+ROOT_URLCONF = "imagerepo.urls"
+WSGI_APPLICATION = "imagerepo.wsgi.application"
+MIDDLEWARE: list[str] = []
+APPEND_SLASH = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = False
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(_config.data_dir.absolute() / "catalogue.sqlite3"),
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 30,
+            # Every connection, or the log is checkpointed behind the snapshots' back.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+            "PRAGMA wal_autocheckpoint=0; PRAGMA trusted_schema=OFF; PRAGMA foreign_keys=ON",
+        },
+    }
+}

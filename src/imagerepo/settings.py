@@ -34,3 +34,15 @@ DATABASES = {
         },
     }
 }
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["imagerepo.api.auth.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["imagerepo.api.auth.MayBrowse"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": [],  # bodies are read by api/parsing.py, after a request is known to be allowed
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "imagerepo.api.views.AnyAccept",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "imagerepo.api.handlers.handle",
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+}

@@ -1,5 +1,14 @@
 """Every route of the service."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from imagerepo.api import problem_pages
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("problems/<slug:slug>", problem_pages.page),
+]
+
+handler400 = "imagerepo.api.handlers.bad_request"
+handler403 = "imagerepo.api.handlers.permission_denied"
+handler404 = "imagerepo.api.handlers.not_found"
+handler500 = "imagerepo.api.handlers.server_error"

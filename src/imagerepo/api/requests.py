@@ -1,0 +1,52 @@
+"""What can be wrong with a request before it reaches the repository: errors of HTTP itself.
+
+RequestError
+├── BadRequest          malformed, or a bad parameter (may have `errors`)
+├── NoSuchResource      nothing at this path
+├── Gone                it was there until some revision
+├── LengthRequired      a body without a Content-Length
+├── WrongMediaType      a body of a type that is not taken here
+└── BodyTooLarge        a body of JSON or form fields over its limit
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from imagerepo.errors import ImagerepoError
+
+
+class RequestError(ImagerepoError):
+    """A request that HTTP's own rules, or the contract's conventions, refuse."""
+
+
+class BadRequest(RequestError):
+    """`errors` are `{pointer, code, detail}`, one for each parameter or member that is wrong."""
+
+    def __init__(self, message: str, *, errors: Sequence[Mapping[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.errors = list(errors)
+
+
+class NoSuchResource(RequestError):
+    pass
+
+
+class Gone(RequestError):
+    """`revision` is the one that removed it, where it is known."""
+
+    def __init__(self, message: str, *, revision: int | None = None) -> None:
+        super().__init__(message)
+        self.revision = revision
+
+
+class LengthRequired(RequestError):
+    pass
+
+
+class WrongMediaType(RequestError):
+    pass
+
+
+class BodyTooLarge(RequestError):
+    pass

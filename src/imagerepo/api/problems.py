@@ -38,9 +38,7 @@ UNAUTHORIZED = Kind(
     "A valid token is needed",
     "Send `Authorization: Bearer <token>`. A wrong token is refused even where none is needed.",
 )
-FORBIDDEN = Kind(
-    "forbidden", 403, "The token's role does not allow this", "Ask an admin for one of a higher role."
-)
+FORBIDDEN = Kind("forbidden", 403, "The token's role does not allow this", "Ask an admin for one of a higher role.")
 NOT_FOUND = Kind(
     "not-found",
     404,
@@ -73,6 +71,12 @@ UNSUPPORTED_MEDIA_TYPE = Kind(
 TOO_MANY_REQUESTS = Kind(
     "too-many-requests", 429, "Too many requests", "Wait for `Retry-After` seconds.", retry_after=10
 )
+STAGING_LOST = Kind(
+    "staging-lost",
+    410,
+    "What was staged is lost",
+    "The server's disk was lost before the commit. Nothing of this session is live; stage it in a new one.",
+)
 INTERNAL_ERROR = Kind(
     "internal-error",
     500,
@@ -91,7 +95,7 @@ TABLE: dict[type[BaseException], Kind] = {
     requests.BadRequest: BAD_REQUEST,
     requests.NoSuchResource: NOT_FOUND,
     requests.Gone: GONE,
-    requests.LengthRequired: LENGTH_REQUIRED,
+    errors.LengthRequired: LENGTH_REQUIRED,
     requests.WrongMediaType: UNSUPPORTED_MEDIA_TYPE,
     requests.BodyTooLarge: TOO_LARGE,
     DjangoBadRequest: BAD_REQUEST,
@@ -118,12 +122,8 @@ TABLE: dict[type[BaseException], Kind] = {
         "The image does not decode",
         "Every frame is decoded in full before an image is taken; this one is damaged or cut short.",
     ),
-    errors.TooManyPixels: Kind(
-        "too-many-pixels", 422, "The image has too many pixels", "See IMAGEREPO_MAX_PIXELS."
-    ),
-    errors.TooManyFrames: Kind(
-        "too-many-frames", 422, "The image has too many frames", "See IMAGEREPO_MAX_FRAMES."
-    ),
+    errors.TooManyPixels: Kind("too-many-pixels", 422, "The image has too many pixels", "See IMAGEREPO_MAX_PIXELS."),
+    errors.TooManyFrames: Kind("too-many-frames", 422, "The image has too many frames", "See IMAGEREPO_MAX_FRAMES."),
     errors.TooCostly: Kind(
         "too-costly",
         422,
@@ -131,6 +131,9 @@ TABLE: dict[type[BaseException], Kind] = {
         "See IMAGEREPO_DECODE_SECONDS and IMAGEREPO_DECODE_MEMORY_BYTES.",
     ),
     errors.TooLarge: TOO_LARGE,
+    errors.TooSlow: Kind("too-slow", 408, "The body came too slowly", "`detail` says the least rate.", close=True),
+    errors.TooManyBodies: TOO_MANY_REQUESTS,
+    errors.TooManyUploads: TOO_MANY_REQUESTS,
     errors.DigestMismatch: Kind(
         "digest-mismatch",
         422,
@@ -160,9 +163,7 @@ TABLE: dict[type[BaseException], Kind] = {
         "The stored image is damaged",
         "The object in the store is not what its name says. Reconcile finds and reports it.",
     ),
-    errors.Busy: Kind(
-        "busy", 503, "Too many images are being made", "Wait for `Retry-After`.", retry_after=2
-    ),
+    errors.Busy: Kind("busy", 503, "Too many images are being made", "Wait for `Retry-After`.", retry_after=2),
     errors.SessionNotFound: Kind(
         "session-not-found", 404, "No such session", "It does not exist, or it is somebody else's."
     ),
@@ -224,7 +225,7 @@ TABLE: dict[type[BaseException], Kind] = {
     ),
 }
 
-KINDS: dict[str, Kind] = {kind.slug: kind for kind in (*TABLE.values(), INTERNAL_ERROR)}
+KINDS: dict[str, Kind] = {kind.slug: kind for kind in (*TABLE.values(), STAGING_LOST, INTERNAL_ERROR)}
 
 
 def kind_of(error: BaseException) -> Kind | None:
@@ -237,8 +238,9 @@ def members(kind: Kind, detail: str, **more: Any) -> dict[str, Any]:
     return {"type": kind.type, "title": kind.title, "status": kind.status, "detail": detail} | more
 
 
-def recorded(error: dict[str, str] | None) -> dict[str, Any] | None:
-    """The problem that a row keeps as `{code, detail}`, or None where it keeps none."""
+def recorded(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The problem that a row keeps as `{code, detail, …}`, or None where it keeps none."""
     if error is None:
         return None
-    return members(KINDS.get(error["code"], INTERNAL_ERROR), error["detail"])
+    more = {name: value for name, value in error.items() if name not in ("code", "detail")}
+    return members(KINDS.get(error["code"], INTERNAL_ERROR), error["detail"], **more)

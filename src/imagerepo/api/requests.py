@@ -4,7 +4,6 @@ RequestError
 ├── BadRequest          malformed, or a bad parameter (may have `errors`)
 ├── NoSuchResource      nothing at this path
 ├── Gone                it was there until some revision
-├── LengthRequired      a body without a Content-Length
 ├── WrongMediaType      a body of a type that is not taken here
 └── BodyTooLarge        a body of JSON or form fields over its limit
 """
@@ -38,10 +37,6 @@ class Gone(RequestError):
     def __init__(self, message: str, *, revision: int | None = None) -> None:
         super().__init__(message)
         self.revision = revision
-
-
-class LengthRequired(RequestError):
-    pass
 
 
 class WrongMediaType(RequestError):

@@ -1,0 +1,192 @@
+"""Staging: each change of a session is one row of the shadow table; nobody browsing sees it.
+
+Every function raises WrongState unless the session is open at that moment, and lets the session live on.
+
+The spool file of an added image comes and goes under the same lock as its row (the write gate), in an
+order that a crash can't turn into a row without its bytes: the file first, then the row; when it goes,
+the row first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from imagerepo.catalogue import queries
+from imagerepo.catalogue.models import ImageVersion
+from imagerepo.durability.gate import write
+from imagerepo.errors import NotInSession
+from imagerepo.sessions import expiry
+from imagerepo.sessions.metadata import Patch, describe, description
+from imagerepo.sessions.models import Action, StagedImage, UploadSession
+from imagerepo.sessions.service import current
+from imagerepo.store.formats import Decoded
+from imagerepo.store.spool import Spooled
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Which images need not be sent: their bytes are `live`, or `staged` in the session."""
+
+    live: list[str]
+    staged: list[str]
+    unknown: list[str]
+
+
+def stage_image(
+    session: UploadSession,
+    spooled: Spooled,
+    decoded: Decoded,
+    *,
+    filename: str | None = None,
+    metadata: Patch | None = None,
+) -> tuple[StagedImage, bool]:
+    """Stage received and decoded bytes; true with it if they are a new addition.
+
+    Live bytes become an `update` if `metadata` says anything, else `none`. `filename` and EXIF's time are
+    what an added image has unless `metadata` says otherwise. The spooled file is used up in any case.
+    """
+    try:
+        with _changing(session):
+            before = staged(session, spooled.ident)
+            row = _uploaded(session, spooled, decoded, before)
+            row.filename = row.filename or (filename or "" if row.action == Action.ADD else "")
+            if metadata:
+                _describe(row, metadata)
+            if row.action == Action.ADD:
+                current().spool.keep(spooled, session.key)
+            row.save()
+    except BaseException:
+        _drop_unless_staged(session, spooled.ident)
+        raise
+    finally:
+        spooled.path.unlink(missing_ok=True)
+    return row, row.action == Action.ADD and (before is None or before.action != Action.ADD)
+
+
+def stage_metadata(session: UploadSession, ident: str, patch: Patch) -> StagedImage:
+    """Describe a staged image anew, or stage an update of a live one. Raises NotInSession, InvalidMetadata."""
+    with _changing(session):
+        row = staged(session, ident)
+        if row is None or row.action == Action.NONE:
+            row = _on_live(session, ident, Action.UPDATE, in_place_of=row)
+        elif row.action == Action.REMOVE:
+            raise NotInSession(f"image {ident} is staged for removal: discard that change first")
+        _describe(row, patch)
+        row.save()
+    return row
+
+
+def stage_removal(session: UploadSession, ident: str) -> None:
+    """Unstage an added image, or stage the removal of a live one. Repeatable. Raises NotInSession."""
+    with _changing(session):
+        row = staged(session, ident)
+        live = live_version(ident)
+        if row is None and live is None:
+            raise _not_in_session(ident)
+        if row is not None and (row.action == Action.ADD or live is None):
+            row.delete()
+        elif row is None or row.action != Action.REMOVE:
+            _on_live(session, ident, Action.REMOVE, in_place_of=row).save()
+    _drop_unless_staged(session, ident)
+
+
+def discard(session: UploadSession, ident: str) -> None:
+    """Forget whatever is staged for the image. Raises NotInSession when nothing is."""
+    with _changing(session):
+        row = staged(session, ident)
+        if row is None:
+            raise NotInSession(f"nothing is staged for image {ident} in this session")
+        row.delete()
+    _drop_unless_staged(session, ident)
+
+
+def lookup(session: UploadSession, idents: Iterable[str]) -> Lookup:
+    """Sort `idents`, in their order, by where their bytes are already."""
+    wanted = list(dict.fromkeys(idents))
+    added = StagedImage.objects.filter(session=session, ident__in=wanted, action=Action.ADD)
+    staged_idents = {row.ident for row in added.only("ident")}
+    live_idents = queries.live_idents(wanted, queries.head()) - staged_idents
+    return Lookup(
+        live=[ident for ident in wanted if ident in live_idents],
+        staged=[ident for ident in wanted if ident in staged_idents],
+        unknown=[ident for ident in wanted if ident not in live_idents | staged_idents],
+    )
+
+
+def staged(session: UploadSession, ident: str) -> StagedImage | None:
+    """What is staged for the image in this session."""
+    return StagedImage.objects.filter(session=session, ident=ident).first()
+
+
+def live_version(ident: str) -> ImageVersion | None:
+    """What everybody sees of the image now."""
+    return queries.version_at(ident, queries.head())
+
+
+@contextmanager
+def _changing(session: UploadSession) -> Iterator[None]:
+    with write():
+        expiry.extend(session)
+        yield
+
+
+def _uploaded(session: UploadSession, spooled: Spooled, decoded: Decoded, before: StagedImage | None) -> StagedImage:
+    """The row that an upload edits: one that already says what becomes of these bytes, or a new one."""
+    if before is not None and before.action in (Action.ADD, Action.UPDATE):
+        return before
+    if live_version(spooled.ident) is not None:
+        return _on_live(session, spooled.ident, Action.NONE, in_place_of=before)
+    return StagedImage(
+        pk=before.pk if before else None,
+        session=session,
+        ident=spooled.ident,
+        action=Action.ADD,
+        staged_at=timezone.now(),
+        taken_at=decoded.taken_at,
+        byte_size=spooled.size,
+        md5=bytes.fromhex(spooled.md5),
+        format=decoded.format,
+        width=decoded.width,
+        height=decoded.height,
+        frames=decoded.frames,
+        has_alpha=decoded.has_alpha,
+    )
+
+
+def _on_live(session: UploadSession, ident: str, action: Action, *, in_place_of: StagedImage | None) -> StagedImage:
+    """A change made on the live version, of which it is a full copy. Raises NotInSession."""
+    live = live_version(ident)
+    if live is None:
+        raise _not_in_session(ident)
+    return StagedImage(
+        pk=in_place_of.pk if in_place_of else None,
+        session=session,
+        ident=ident,
+        action=action,
+        base_version=live.pk,
+        staged_at=timezone.now(),
+        **description(live),
+    )
+
+
+def _describe(row: StagedImage, patch: Patch) -> None:
+    describe(row, patch)
+    row.with_metadata = True
+    if row.action == Action.NONE:
+        row.action = Action.UPDATE
+
+
+def _drop_unless_staged(session: UploadSession, ident: str) -> None:
+    # Under the gate: an upload of the same bytes, just now, keeps its file.
+    with write():
+        row = staged(session, ident)
+        if row is None or row.action != Action.ADD:
+            current().spool.drop(session.key, ident)
+
+
+def _not_in_session(ident: str) -> NotInSession:
+    return NotInSession(f"image {ident} is neither live nor staged in this session")

@@ -30,7 +30,7 @@ DATABASES = {
             "timeout": 30,
             # Every connection, or the log is checkpointed behind the snapshots' back.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
-            "PRAGMA wal_autocheckpoint=0; PRAGMA trusted_schema=OFF; PRAGMA foreign_keys=ON",
+            "PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON",
         },
     }
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 from django.db import connection, transaction
 
 from imagerepo.config import get_config
@@ -45,5 +44,3 @@ def _synchronous(full: bool) -> Iterator[None]:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA synchronous=NORMAL")
-
-

@@ -45,5 +45,5 @@ def current() -> Service:
 
 def use(service: Service | None) -> None:
     """Make `service` the one that `current` answers."""
-    global _current  # noqa: PLW0603
+    global _current
     _current = service

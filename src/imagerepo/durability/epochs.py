@@ -1,0 +1,98 @@
+"""Epochs: one writer's reign each. A claim is the exclusive creation of the next number.
+
+Numbers have no gaps and claims are never deleted, so "is there a newer one?" is one question about
+the next number, and the newest is found by halving.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from imagerepo.durability.settle import Patience, settle
+from imagerepo.errors import Damaged, Fenced, ObjectNotFound, StoreError
+from imagerepo.store import names
+from imagerepo.store.objects import ObjectStore
+from imagerepo.testing.failpoints import step
+
+
+def exists(store: ObjectStore, epoch: int, patience: Patience) -> bool:
+    """Whether `epoch` was claimed; asks until it knows."""
+
+    def ask() -> bool:
+        store.stat(names.epoch(epoch), newest=True)
+        return True
+
+    try:
+        return patience.ask(ask)
+    except ObjectNotFound:
+        return False
+
+
+def check_newest(store: ObjectStore, epoch: int, patience: Patience) -> None:
+    """Raise Fenced where a newer epoch than `epoch` was claimed."""
+    if exists(store, epoch + 1, patience):
+        raise Fenced(
+            f"another server took over this repository: epoch {epoch + 1} exists, this one is {epoch}. "
+            "This server may only read; stop it, or restart it to take over again."
+        )
+
+
+def claim(store: ObjectStore, patience: Patience) -> int:
+    """Take the next epoch and return its number."""
+    with step("start.claim"):
+        number = first_absent(lambda epoch: exists(store, epoch, patience))
+        while not _create(store, number, patience):
+            number += 1
+        return number
+
+
+def _create(store: ObjectStore, number: int, patience: Patience) -> bool:
+    """True: ours. False: somebody else's, or our own whose answer was lost: then it is nobody's."""
+    for attempt in patience.tries():
+        try:
+            won = store.create_exclusive(names.epoch(number))
+        except StoreError as error:
+            patience.failed(error)
+        else:
+            patience.answered(attempt)
+            return won
+    raise AssertionError("tries() never ends")
+
+
+def first_absent(is_there: Callable[[int], bool]) -> int:
+    """The smallest absent number from 1, for numbers without gaps: doubling, then halving."""
+    high = 1
+    while is_there(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_there(middle) else (low, middle)
+    return high
+
+
+def become_owner(store: ObjectStore, epoch: int, writer: str, patience: Patience) -> bool:
+    """Write who reigns in `epoch`. False where another writer's id stands there."""
+    with step("start.owner"), tempfile.NamedTemporaryFile() as file:
+        file.write(writer.encode())
+        file.flush()
+        try:
+            settle(store, names.owner(epoch), Path(file.name), patience=patience)
+        except Damaged:
+            return False
+    return owner(store, epoch, patience) == writer
+
+
+def owner(store: ObjectStore, epoch: int, patience: Patience) -> str | None:
+    """The id of the writer that reigned in `epoch`, or None where its owner was never written."""
+
+    def ask() -> str:
+        with store.get(names.owner(epoch), newest=True) as reader:
+            return reader.read().decode()
+
+    try:
+        return patience.ask(ask)
+    except ObjectNotFound:
+        return None

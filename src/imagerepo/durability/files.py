@@ -1,0 +1,41 @@
+"""Changes to local files that survive a power cut: content first, then its name, then the folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from imagerepo.testing.failpoints import effect
+
+
+def sync(path: Path) -> None:
+    """fsync a file, or a folder (so that the names in it last)."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Make `path` hold `content`, at once and for good: readers see the old file or the whole new one."""
+    with effect(f"file.write {path.suffix or path.name}"):
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync(path.parent)
+
+
+def unlink_durably(paths: Iterable[Path]) -> None:
+    """Remove files of one or more folders; absent is fine."""
+    folders = set()
+    with effect("file.unlink"):
+        for path in paths:
+            path.unlink(missing_ok=True)
+            folders.add(path.parent)
+        for folder in folders:
+            sync(folder)

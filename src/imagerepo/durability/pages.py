@@ -1,0 +1,230 @@
+"""Snapshots out of SQLite's write-ahead log, at an exact place in it, while others read and write.
+
+The steps are numbered as in docs/durability.md, "Cutting". Three hazards, each with a test:
+
+* Never open the database or its -shm in a process that has SQLite connections: closing such a
+  descriptor drops all of the process's POSIX locks, and the next write of ours is lost. The -wal
+  carries no locks and may be read. The database file is copied by a child process.
+* Never checkpoint with TRUNCATE or RESTART, nor without the write lock: writers commit in between.
+* The last connection that closes would checkpoint and delete the log: somebody keeps one open.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagerepo.durability.records import Position
+from imagerepo.errors import Damaged, Doubtful
+
+WAL_HEADER_BYTES = 32
+FRAME_HEADER_BYTES = 24
+RECYCLE_BYTES = 16 << 20
+"""Beyond this the log is begun anew: reading it costs every snapshot."""
+_INIT = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=NORMAL",
+    "PRAGMA wal_autocheckpoint=0",
+)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A copy of the database as it was at `position`."""
+
+    position: Position
+    page_size: int
+    page_count: int
+
+
+def connect(path: Path, *, timeout: float = 30.0) -> sqlite3.Connection:
+    """A connection in autocommit mode that has read, so that it counts as open for other closers."""
+    connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+    for pragma in _INIT:
+        connection.execute(pragma).fetchall()
+    _read(connection)
+    return connection
+
+
+def _read(connection: sqlite3.Connection) -> None:
+    connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+
+
+def _bump(connection: sqlite3.Connection) -> None:
+    """Commit a change of no meaning, inside the transaction that is open: user_version + 1."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.execute(f"PRAGMA user_version={(version + 1) & 0x7FFFFFFF}")
+    connection.execute("COMMIT")
+
+
+class Pages:
+    """The three connections of whoever holds the lane; used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.wal = path.with_name(f"{path.name}-wal")
+        self._writer, self._pin = connect(path), connect(path)
+        self._checkpointer = connect(path, timeout=0.2)
+        (self.page_size,) = self._writer.execute("PRAGMA page_size").fetchone()
+        self._frame_bytes = FRAME_HEADER_BYTES + self.page_size
+
+    def close(self) -> None:
+        """For tests. A server never calls it: it ends with its process."""
+        for connection in (self._pin, self._checkpointer, self._writer):
+            connection.close()
+
+    def base(self, target: Path) -> Cut:
+        """Copy the database to `target` exactly as committed now; writers wait only while the log is read.
+
+        Raises Doubtful when the log can't be read for certain, Damaged when the copy is not sound.
+        """
+        hold = connect(self.path)
+        try:
+            with self._frozen() as frames:
+                hold.execute("BEGIN")
+                _read(hold)  # its mark keeps both the file and these frames from changing
+                head, raw = self._read_log(frames)
+            pages, page_count = self._last_versions(head, raw)
+            subprocess.run(["cp", "--reflink=auto", "--", self.path, target], check=True)
+            write_pages(target, pages, page_count, self.page_size)
+            position = Position(
+                salts=head[16:24].hex(), frame=frames, checksum=_checksum(raw, frames, self._frame_bytes)
+            )
+        finally:
+            hold.close()
+        quick_check(target)
+        return Cut(position, self.page_size, page_count)
+
+    def log_bytes(self) -> int:
+        """Size of the log's file (0: none)."""
+        return self.wal.stat().st_size if self.wal.exists() else 0
+
+    def changed_since(self, position: Position) -> bool:
+        """Whether anything but cuts was committed since `position` was cut."""
+        with self._frozen() as frames:
+            head, raw = self._read_log(frames)
+        same_generation = head[16:24].hex() == position.salts and frames > position.frame
+        return not same_generation or any(self._numbers(raw, position.frame) - {1})
+
+    def recycle(self) -> bool:
+        """Copy the whole log into the database file and begin the log anew. False: readers are in the way."""
+        with self._frozen() as frames:
+            self._pin.execute("ROLLBACK")
+            if not self._copied_wholly(frames):
+                return False
+            before = self._salts()
+            self._begin_pin()  # from now on nobody else can checkpoint, so the log restarts once at most
+            self._writer.execute("ROLLBACK")
+            self._writer.execute("BEGIN IMMEDIATE")
+            _bump(self._writer)  # the first commit after a whole checkpoint restarts the log
+        return self._salts() != before
+
+    @contextmanager
+    def _frozen(self) -> Iterator[int]:
+        """Hold the write lock with the log unable to restart; gives its last frame as SQLite says it."""
+        try:
+            self._begin_pin()  # (1) the log can't be wholly checkpointed past it, so no writer restarts it
+            self._writer.execute("BEGIN IMMEDIATE")
+            _bump(self._writer)  # (2) the log now reaches beyond the pin
+            self._writer.execute("BEGIN IMMEDIATE")  # (3)
+            yield self._passive()[0]  # (4)
+        finally:
+            for connection in (self._writer, self._pin):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    def _begin_pin(self) -> None:
+        self._pin.execute("BEGIN")
+        _read(self._pin)
+
+    def _passive(self) -> tuple[int, int]:
+        """Frames in the log, and frames copied into the file."""
+        for _ in range(100):
+            busy, frames, copied = self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if not busy and frames >= 0:
+                return frames, copied
+            time.sleep(0.01)  # another process checkpoints; SQLite gives nothing to wait on
+        raise Doubtful(f"{self.path}: another process keeps the checkpoint lock")
+
+    def _copied_wholly(self, frames: int) -> bool:
+        for _ in range(6):
+            if self._passive() == (frames, frames):
+                return True
+            time.sleep(0.005)  # a reader of an older state; SQLite gives nothing to wait on
+        return False
+
+    def _salts(self) -> bytes:
+        with self.wal.open("rb", buffering=0) as log:
+            return log.read(WAL_HEADER_BYTES)[16:24]
+
+    def _read_log(self, frames: int) -> tuple[bytes, memoryview]:
+        with self.wal.open("rb") as log:
+            head = log.read(WAL_HEADER_BYTES)
+            raw = log.read(frames * self._frame_bytes)
+        if len(head) < WAL_HEADER_BYTES or len(raw) < frames * self._frame_bytes:
+            raise Doubtful(f"{self.wal} is shorter than SQLite says")
+        return head, memoryview(raw)
+
+    def _last_versions(self, head: bytes, raw: memoryview) -> tuple[dict[int, memoryview], int]:
+        pages: dict[int, memoryview] = {}
+        page_count = 0
+        for start in range(0, len(raw), self._frame_bytes):
+            number, page_count = struct.unpack_from(">II", raw, start)
+            if raw[start + 8 : start + 16] != head[16:24]:
+                raise Doubtful(f"{self.wal}: a frame of another generation at byte {start}")
+            pages[number] = raw[start + FRAME_HEADER_BYTES : start + self._frame_bytes]
+        if not page_count:
+            raise Doubtful(f"{self.wal}: its last frame is not a commit")
+        return {number: page for number, page in pages.items() if number <= page_count}, page_count
+
+    def _numbers(self, raw: memoryview, after: int) -> set[int]:
+        starts = range(after * self._frame_bytes, len(raw), self._frame_bytes)
+        return {struct.unpack_from(">I", raw, start)[0] for start in starts}
+
+
+def _checksum(raw: memoryview, frame: int, frame_bytes: int) -> str:
+    start = (frame - 1) * frame_bytes
+    return bytes(raw[start + 16 : start + 24]).hex()
+
+
+def log_holds(database: Path, position: Position, page_size: int) -> bool:
+    """Whether the log beside `database` holds `position`. Call it while no SQLite has the database open."""
+    wal = database.with_name(f"{database.name}-wal")
+    with suppress(FileNotFoundError), wal.open("rb") as log:
+        if log.read(WAL_HEADER_BYTES)[16:24].hex() != position.salts:
+            return False
+        log.seek(WAL_HEADER_BYTES + (position.frame - 1) * (FRAME_HEADER_BYTES + page_size))
+        frame = log.read(FRAME_HEADER_BYTES)
+        return frame[8:16].hex() == position.salts and frame[16:24].hex() == position.checksum
+    return False
+
+
+def write_pages(target: Path, pages: dict[int, memoryview], page_count: int, page_size: int) -> None:
+    """Write pages into a database file that no SQLite has open, cut it to `page_count`, and fsync it."""
+    with target.open("r+b") as file:
+        for number in sorted(pages):
+            file.seek((number - 1) * page_size)
+            file.write(pages[number])
+        file.truncate(page_count * page_size)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def quick_check(database: Path) -> None:
+    """Raise Damaged where SQLite finds the file malformed. Reads a file that no other SQLite has open."""
+    connection = sqlite3.connect(f"{database.absolute().as_uri()}?immutable=1", uri=True)
+    try:
+        answer = connection.execute("PRAGMA quick_check").fetchall()
+    except sqlite3.DatabaseError as error:
+        answer = [(str(error),)]
+    finally:
+        connection.close()
+    if answer != [("ok",)]:
+        raise Damaged(f"{database} is not a sound database: {answer[0][0]}")

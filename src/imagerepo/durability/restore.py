@@ -1,0 +1,119 @@
+"""Restore: from the chain's end back to its newest base, and from there to a database file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import zstandard
+
+from imagerepo.durability import chain
+from imagerepo.durability.files import sync, unlink_durably
+from imagerepo.durability.pages import quick_check
+from imagerepo.durability.records import Part
+from imagerepo.durability.settle import Patience
+from imagerepo.errors import Damaged, ObjectNotFound
+from imagerepo.store.objects import ObjectStore
+from imagerepo.testing.failpoints import effect, step
+
+RESTORE_THREADS = 4
+_CHUNK = 1 << 20
+
+Progress = Callable[[int, int], None]
+"""Called with bytes of the database written, and of all."""
+
+
+def restore(
+    store: ObjectStore,
+    end: chain.Snapshot,
+    database: Path,
+    patience: Patience,
+    progress: Progress = lambda done, total: None,
+) -> None:
+    """Make `database` the database as of `end`. The old file is replaced only by a whole, checked one.
+
+    No SQLite may have `database` open. Raises Damaged where a part or the whole is not what its digest
+    says; then the old file is untouched.
+    """
+    base = newest_base(store, end, patience)
+    temporary = database.with_name("restoring.sqlite3")
+    with step("restore.fetch"):
+        _fetch(store, base, temporary, patience, progress)
+    quick_check(temporary)
+    with step("restore.install"):
+        install(temporary, database)
+
+
+def newest_base(store: ObjectStore, end: chain.Snapshot, patience: Patience) -> chain.Snapshot:
+    """The newest base at or before `end`."""
+    try:
+        for snapshot in chain.back(store, end, patience):
+            if snapshot.header.kind == "base":
+                return snapshot
+            raise Damaged(f"{snapshot.header.name} is a {snapshot.header.kind}: use a newer imagerepo to restore it")
+    except ObjectNotFound as error:
+        raise Damaged(f"the chain is broken: {error}") from error
+    raise Damaged(f"no base lies behind {end.header.name}")
+
+
+def install(new: Path, database: Path) -> None:
+    """Put a finished file in the place of `database`.
+
+    A log left beside it would be replayed into the new file: it goes first.
+    """
+    unlink_durably([database.with_name(database.name + suffix) for suffix in ("-wal", "-shm")])
+    with effect("file.rename"):
+        new.replace(database)
+        sync(database.parent)
+
+
+def _fetch(store: ObjectStore, base: chain.Snapshot, target: Path, patience: Patience, progress: Progress) -> None:
+    header = base.header
+    total = header.page_count * header.page_size
+    done = 0
+    with target.open("wb") as file:
+        file.truncate(total)
+    with ThreadPoolExecutor(RESTORE_THREADS) as threads:
+        for size in threads.map(lambda part: _fetch_part(store, part, target, patience), header.parts):
+            done += size
+            progress(done, total)
+    sync(target)
+    if _file_digest(target) != header.payload_digest:
+        raise Damaged(f"the database restored from {header.name} is not what its header says: its digest differs")
+
+
+def _fetch_part(store: ObjectStore, part: Part, target: Path, patience: Patience) -> int:
+    try:
+        patience.ask(lambda: _write_part(store, part, target))
+    except ObjectNotFound:
+        raise Damaged(f"{part.name} is missing: the base that needs it can't be restored") from None
+    return part.size
+
+
+def _write_part(store: ObjectStore, part: Part, target: Path) -> None:
+    digest = hashlib.sha256()
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    left = part.size
+    with store.get(part.name, newest=True) as reader, target.open("r+b") as file:
+        file.seek(part.offset)
+        while chunk := reader.read(_CHUNK):
+            digest.update(chunk)
+            left -= file.write(_unpack(unpacker, chunk, part))
+            if left < 0:
+                break
+    if digest.hexdigest() != part.digest or left:
+        raise Damaged(f"{part.name} is damaged: its bytes are not what its name says")
+
+
+def _unpack(unpacker: zstandard.ZstdDecompressionObj, chunk: bytes, part: Part) -> bytes:
+    try:
+        return unpacker.decompress(chunk)
+    except zstandard.ZstdError as error:
+        raise Damaged(f"{part.name} is damaged: {error}") from None
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

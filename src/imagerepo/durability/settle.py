@@ -1,0 +1,136 @@
+"""Settling: from a write that was sent to a write that is known.
+
+A name of the chain is written once, with one content. So a write in doubt is settled by reading the
+name back: our bytes there, it is applied; nothing there, the same bytes again; other bytes, stop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from imagerepo.errors import Damaged, ObjectNotFound, StoreError, StoreRefused
+from imagerepo.store.objects import ObjectStore
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 10.0
+RECORD_TYPE = "application/octet-stream"
+_CHUNK = 1 << 20
+
+T = TypeVar("T")
+
+
+class Stopped(BaseException):
+    """The process is to end while it waits for the store; what is in the outbox stays there."""
+
+
+class Patience:
+    """Asks a store for ever, with pauses that grow, until it is `stop`ped.
+
+    `report` hears the reason of each failure, `recovered` that an answer came after failures. At a start
+    a definite no (wrong credentials, say) is better told than repeated: `refusals_end`.
+    """
+
+    def __init__(
+        self,
+        *,
+        stop: threading.Event | None = None,
+        report: Callable[[str], None] = lambda _reason: None,
+        recovered: Callable[[], None] = lambda: None,
+        refusals_end: bool = False,
+        longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
+    ) -> None:
+        self._longest_pause = longest_pause_seconds
+        self._stop = stop or threading.Event()
+        self._refusals_end = refusals_end
+        self._report, self._recovered = report, recovered
+
+    def tries(self) -> Iterator[int]:
+        """Numbers 0, 1, 2…, with a pause before each but the first. Raises Stopped."""
+        pause = FIRST_PAUSE_SECONDS
+        number = 0
+        while True:
+            yield number
+            number += 1
+            # Spread, so that writers that failed together don't come back together.
+            if self._stop.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311
+                raise Stopped
+            pause = min(pause * 2, self._longest_pause)
+
+    def failed(self, error: StoreError) -> None:
+        """Note a failure. Raises it again where it is a refusal and those end the asking."""
+        if self._refusals_end and isinstance(error, StoreRefused):
+            raise error
+        self._report(str(error))
+
+    def answered(self, number: int) -> None:
+        if number:
+            self._recovered()
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """The answer to a question that is safe to repeat; ObjectNotFound is an answer, too."""
+        for number in self.tries():
+            try:
+                answer = question()
+            except ObjectNotFound:
+                self.answered(number)
+                raise
+            except StoreError as error:
+                self.failed(error)
+            else:
+                self.answered(number)
+                return answer
+        raise AssertionError("tries() never ends")
+
+
+def settle(
+    store: ObjectStore,
+    name: str,
+    body: Path,
+    *,
+    patience: Patience,
+    before_retry: Callable[[], None] = lambda: None,
+) -> None:
+    """Make the object `name` hold the bytes of the file `body`, and know that it does.
+
+    `before_retry` runs before anything is sent again: it looks for a newer epoch and raises Fenced.
+    Raises Damaged where other bytes are found under the name. Returns only when it is settled.
+    """
+    for number in patience.tries():
+        if number:
+            before_retry()
+        try:
+            with body.open("rb") as file:
+                store.put(name, file, media_type=RECORD_TYPE)
+        except StoreError as error:
+            patience.failed(error)
+        else:
+            patience.answered(number)
+            return
+        if patience.ask(lambda: holds(store, name, body)):
+            return
+
+
+def holds(store: ObjectStore, name: str, body: Path) -> bool:
+    """Whether the newest copy of `name` is these bytes; false where there is none. Raises Damaged."""
+    try:
+        with store.get(name, newest=True) as reader, body.open("rb") as file:
+            if _digest(reader.read) == _digest(file.read):
+                return True
+    except ObjectNotFound:
+        return False
+    raise Damaged(
+        f"{name} holds other bytes than this writer's: two writers share an epoch, or the store is damaged. "
+        "Stop both servers and keep the data folder for an inspection."
+    )
+
+
+def _digest(read: Callable[[int], bytes]) -> bytes:
+    sha = hashlib.sha256()
+    while chunk := read(_CHUNK):
+        sha.update(chunk)
+    return sha.digest()

@@ -1,0 +1,130 @@
+"""What this disk knows of the chain, in files that every process of the data folder shares.
+
+<data>/catalogue.sqlite3     the rows
+<data>/chain.json            ChainState: whose epoch this is, and the last record known to be final
+<data>/outbox/               the record that may be under way (outbox.py)
+<data>/fenced-<epoch>        present: a newer epoch than that was seen
+<data>/trouble.json          present: the store fails while something is being shipped
+<data>/server.lock           held alone by `serve`; one server per disk
+<data>/workers.lock          shared by every process that writes; a start takes it alone
+<data>/lane.lock gate.lock   the commit lane, and the queue of write transactions
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError
+
+from imagerepo.durability.files import unlink_durably, write_durably
+from imagerepo.durability.records import Digest, Frozen, Header, Link, Position
+from imagerepo.errors import Damaged
+
+
+class Final(Frozen):
+    """The last record that this disk saw final."""
+
+    name: str
+    digest: Digest
+    epoch: int
+    writer: str
+    seq: int
+    sequence: int
+    head_after: int
+    position: Position
+
+    @classmethod
+    def of(cls, header: Header, digest: str) -> Self:
+        return cls(
+            name=header.name,
+            digest=digest,
+            epoch=header.epoch,
+            writer=header.writer,
+            seq=header.seq,
+            sequence=header.sequence,
+            head_after=header.head_after,
+            position=header.position,
+        )
+
+    @property
+    def link(self) -> Link:
+        return Link(name=self.name, digest=self.digest)
+
+
+class ChainState(Frozen):
+    """`final` is null only between a first start's claim and its opening record."""
+
+    repository: str
+    epoch: int
+    writer: str
+    final: Final | None
+
+
+class Trouble(Frozen):
+    since: datetime
+    reason: str
+
+
+class Disk:
+    """The files of one data folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.database = data_dir / "catalogue.sqlite3"
+        self.outbox = data_dir / "outbox"
+        self.spool = data_dir / "spool"
+        self.scratch = data_dir / "scratch"
+        self.server_lock = data_dir / "server.lock"
+        self.workers_lock = data_dir / "workers.lock"
+        self.lane_lock = data_dir / "lane.lock"
+        self._state = data_dir / "chain.json"
+        self._trouble = data_dir / "trouble.json"
+
+    def prepare(self) -> None:
+        """Create the folders."""
+        for folder in (self.data_dir, self.outbox, self.spool, self.scratch):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def state(self) -> ChainState | None:
+        """None where no start has finished on this disk. Raises Damaged where the file is not readable."""
+        try:
+            return ChainState.model_validate_json(self._state.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            raise Damaged(
+                f"{self._state} is damaged: delete the data folder (it is ephemeral) and start again"
+            ) from None
+
+    def save_state(self, state: ChainState) -> None:
+        write_durably(self._state, state.model_dump_json(indent=1).encode())
+
+    def forget_state(self) -> None:
+        """This disk counts as empty from now on."""
+        unlink_durably([self._state])
+
+    def fenced(self, epoch: int) -> bool:
+        return self._fence(epoch).exists()
+
+    def fence(self, epoch: int) -> None:
+        write_durably(self._fence(epoch), b"")
+
+    def _fence(self, epoch: int) -> Path:
+        return self.data_dir / f"fenced-{epoch}"
+
+    def trouble(self) -> Trouble | None:
+        try:
+            return Trouble.model_validate_json(self._trouble.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def report_trouble(self, reason: str) -> None:
+        """Say that the store fails, keeping the moment when it began."""
+        before = self.trouble()
+        since = before.since if before else datetime.now(UTC)
+        write_durably(self._trouble, Trouble(since=since, reason=reason).model_dump_json().encode())
+
+    def clear_trouble(self) -> None:
+        self._trouble.unlink(missing_ok=True)

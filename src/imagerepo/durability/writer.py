@@ -1,0 +1,156 @@
+"""The writer: one process's hand on the chain. Whatever it ships, it ships while it holds the lane.
+
+Ship is: cut into the outbox, PUT, settle, look for a newer epoch; then the record is final. Whoever
+holds the lane first finishes the record that an earlier holder left in the outbox.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from imagerepo.durability import chain, epochs
+from imagerepo.durability.cutting import Place, cut_base
+from imagerepo.durability.locks import exclusive
+from imagerepo.durability.outbox import Entry, Outbox
+from imagerepo.durability.pages import RECYCLE_BYTES, Pages
+from imagerepo.durability.records import Header
+from imagerepo.durability.settle import Patience, settle
+from imagerepo.durability.state import ChainState, Disk, Final
+from imagerepo.errors import Damaged, Fenced
+from imagerepo.store.objects import ObjectStore
+from imagerepo.testing.failpoints import step
+
+
+class Writer:
+    """Safe to ask from any thread; everything that ships belongs inside `with writer.lane():`."""
+
+    def __init__(self, disk: Disk, store: ObjectStore, *, stop: threading.Event | None = None) -> None:
+        self.disk, self.store = disk, store
+        self._outbox = Outbox(disk.outbox)
+        self._pages: Pages | None = None
+        self.patience = Patience(stop=stop, report=disk.report_trouble, recovered=disk.clear_trouble)
+
+    @property
+    def state(self) -> ChainState:
+        """Whose epoch this is. Raises Damaged before a start has finished on this disk."""
+        state = self.disk.state()
+        if state is None:
+            raise Damaged(f"{self.disk.data_dir} holds no repository: run `imagerepo serve` on it first")
+        return state
+
+    @property
+    def fenced(self) -> bool:
+        """Whether a newer epoch was seen: this disk may only be read."""
+        return self.disk.fenced(self.state.epoch)
+
+    def check_writable(self) -> None:
+        """Raise Fenced where this disk may only be read."""
+        if self.fenced:
+            raise Fenced("another server took over this repository; this one may only read until it is restarted")
+
+    def trouble(self) -> list[str]:
+        """Why this service is not ready; empty when it is."""
+        reasons = []
+        if self.fenced:
+            reasons.append("fenced: another server took over this repository")
+        trouble = self.disk.trouble()
+        if trouble:
+            reasons.append(f"the object store fails since {trouble.since:%Y-%m-%dT%H:%M:%SZ}: {trouble.reason}")
+        return reasons
+
+    def look_for_newer_epoch(self) -> None:
+        """Ask the store; raises Fenced, and marks this disk so, where a newer epoch exists."""
+        epoch = self.state.epoch
+        try:
+            epochs.check_newest(self.store, epoch, self.patience)
+        except Fenced:
+            self.disk.fence(epoch)
+            raise
+
+    @contextmanager
+    def lane(self) -> Iterator[None]:
+        """Hold the lane of this data folder alone, across threads and processes. Raises Fenced."""
+        with exclusive(self.disk.lane_lock):
+            self.check_writable()
+            yield
+
+    def settle_outbox(self) -> None:
+        """Finish the record that an earlier holder of the lane left: then it is final. Raises Fenced."""
+        entry = self._outbox.pending()
+        if entry:
+            self._finish(entry)
+        elif self._pages_open().log_bytes() > RECYCLE_BYTES:
+            self._pages_open().recycle()
+
+    def owes(self) -> bool:
+        """Whether a record lies in the outbox."""
+        return self._outbox.pending() is not None
+
+    def ship(self, *, head: int, head_after: int) -> Header:
+        """Make the database as it stands durable: returns when its record is final.
+
+        `head_after` is the revision that may be live from then on. The first record of an epoch is its
+        opening record. Raises Fenced, and Damaged where the chain is not this writer's.
+        """
+        place = _next_place(self.state, head=head, head_after=head_after)
+        entry = cut_base(self._pages_open(), self._outbox, self.disk.scratch, place)
+        self._finish(entry)
+        return entry.header
+
+    def changed(self) -> bool:
+        """Whether anything was committed here since the last final record was cut."""
+        final = self.state.final
+        return final is None or self._pages_open().changed_since(final.position)
+
+    def snapshots(self) -> Iterator[Header]:
+        """The headers of the chain, newest first, read from the store as they are asked for."""
+        final = self.state.final
+        if final:
+            end = chain.follow(self.store, final.link, self.patience)
+            yield from (snapshot.header for snapshot in chain.back(self.store, end, self.patience))
+
+    def _finish(self, entry: Entry) -> None:
+        with step("snapshot.put"):
+            for part in entry.header.parts:
+                self._settle(part.name, entry.part_path(part))
+            self._settle(entry.header.name, entry.path)
+        with step("snapshot.final"):
+            self.look_for_newer_epoch()
+            self._save_final(entry)
+            self._outbox.remove(entry)
+
+    def _settle(self, name: str, body: Path) -> None:
+        settle(self.store, name, body, patience=self.patience, before_retry=self.look_for_newer_epoch)
+
+    def _save_final(self, entry: Entry) -> None:
+        final = Final.of(entry.header, entry.digest)
+        self.disk.save_state(self.state.model_copy(update={"final": final}))
+
+    def _pages_open(self) -> Pages:
+        if self._pages is None:
+            self._pages = Pages(self.disk.database)
+        return self._pages
+
+    def close(self) -> None:
+        """For tests and commands; a server ends with its connections open."""
+        if self._pages:
+            self._pages.close()
+            self._pages = None
+
+
+def _next_place(state: ChainState, *, head: int, head_after: int) -> Place:
+    final = state.final
+    same_reign = final is not None and (final.epoch, final.writer) == (state.epoch, state.writer)
+    return Place(
+        repository=state.repository,
+        epoch=state.epoch,
+        writer=state.writer,
+        seq=final.seq + 1 if final and same_reign else 0,
+        sequence=final.sequence + 1 if final else 1,
+        parent=final.link if final else None,
+        head=head,
+        head_after=head_after,
+    )

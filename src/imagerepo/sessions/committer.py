@@ -1,0 +1,184 @@
+"""The committer: carries commits on, whether or not anybody waits for them.
+
+A worker process has one. Uploads run in threads of their own; one lane thread does the rest, also for
+the other workers' sessions. A worker that dies leaves its commits to the others: each holds a lock on a
+file of its name, and a session whose worker's lock is free is taken over.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.db import connection
+
+from imagerepo.config import Config
+from imagerepo.durability.gate import write
+from imagerepo.durability.locks import FileLock, acquire
+from imagerepo.durability.settle import Patience, Stopped
+from imagerepo.durability.writer import Writer
+from imagerepo.errors import Fenced, StoreError
+from imagerepo.sessions import commit as steps
+from imagerepo.sessions import lane, merge
+from imagerepo.sessions.models import State, UploadSession
+from imagerepo.store.objects import ObjectStore
+from imagerepo.store.spool import Spool
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.5
+"""How soon another worker's death, or its waiting session, is noticed."""
+POLL_SECONDS = 0.05
+"""How soon a commit that another worker finished is noticed."""
+UPLOAD_SHARE = 0.8
+"""Of the commit's waiting time: after it a base that can't be stored is given up, so that the request
+still hears of it."""
+SESSIONS_AT_ONCE = 4
+"""Sessions of one worker whose bases are uploaded at the same time; they share the store's threads."""
+
+
+class Committer:
+    """Commits sessions in the background. `start` it once; `stop` lets what is sent be answered."""
+
+    def __init__(self, config: Config, store: ObjectStore, spool: Spool, writer: Writer, stop: threading.Event) -> None:
+        self._config, self._store, self._spool, self._writer, self._stop = config, store, spool, writer, stop
+        self.name = secrets.token_hex(8)
+        self._workers = writer.disk.data_dir / "workers"
+        self._alive: FileLock | None = None
+        self._puts = ThreadPoolExecutor(config.store_threads, "put")
+        self._sessions = ThreadPoolExecutor(SESSIONS_AT_ONCE, "upload")
+        self._uploads: dict[int, steps.Upload] = {}
+        self._wake = threading.Event()
+        self._moved = threading.Condition()
+        self._lane = threading.Thread(target=self._run_lane, name="lane", daemon=True)
+        self._epoch_checked = time.monotonic()
+
+    def start(self) -> None:
+        self._workers.mkdir(exist_ok=True)
+        self._alive = acquire(self._workers / self.name)
+        self._lane.start()
+
+    def stop(self) -> None:
+        """End the threads. Commits under way stay where they are, for the next start."""
+        self._stop.set()
+        self._wake.set()
+        if self._lane.is_alive():
+            self._lane.join()
+        self._sessions.shutdown(cancel_futures=True)
+        self._puts.shutdown(cancel_futures=True)
+        if self._alive:
+            (self._workers / self.name).unlink(missing_ok=True)
+            self._alive.release()
+
+    def commit(self, session: UploadSession, *, wait: float) -> UploadSession:
+        """Commit `session`, or join its commit, and wait for it up to `wait` seconds.
+
+        Gives the row: live (durable), or still committing or merged, and then the commit goes on. Raises
+        WrongState, NothingToCommit, Conflicted, CommitFailed, and Fenced.
+        """
+        self._writer.check_writable()
+        deadline = time.monotonic() + wait
+        if steps.claim(session, self.name):
+            self._begin(session)
+        self._await(session, deadline)
+        self._give_up_in_trouble(session)
+        row = steps.answer(session, trouble=self._writer.trouble)
+        if row.state != State.LIVE:
+            self._writer.check_writable()
+        return row
+
+    def progress(self, session: UploadSession) -> dict[str, Any]:
+        """How far the commit is: objects uploaded, of all that it adds."""
+        upload = self._uploads.get(session.pk)
+        done, total = (upload.done, upload.total) if upload else (0, 0)
+        return {"stage": str(session.state), "done": done, "total": total}
+
+    def _begin(self, session: UploadSession) -> None:
+        upload = steps.Upload(session, self._store, self._spool, self._puts)
+        self._uploads[session.pk] = upload
+        self._sessions.submit(self._upload, upload)
+
+    def _upload(self, upload: steps.Upload) -> None:
+        deadline = time.monotonic() + UPLOAD_SHARE * self._config.commit_wait_seconds
+        try:
+            upload.run(Patience(stop=self._stop, longest_pause_seconds=1.0), deadline)
+        except Stopped:
+            return
+        except StoreError as error:
+            merge.give_back(upload.session, "store-unavailable", f"an image could not be stored: {error}")
+        except Exception as error:
+            log.exception("the upload of session %s broke off", upload.session.key)
+            merge.give_back(upload.session, "internal-error", f"the upload broke off: {type(error).__name__}")
+        finally:
+            self._uploads.pop(upload.session.pk, None)
+            self._tell()
+        self._wake.set()
+
+    def _tell(self) -> None:
+        with self._moved:
+            self._moved.notify_all()
+
+    def _await(self, session: UploadSession, deadline: float) -> None:
+        while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
+            state = UploadSession.objects.values_list("state", flat=True).get(pk=session.pk)
+            if state not in (State.COMMITTING, State.MERGED) or self._writer.fenced:
+                return
+            with self._moved:
+                self._moved.wait(min(left, POLL_SECONDS))
+
+    def _give_up_in_trouble(self, session: UploadSession) -> None:
+        """At the deadline, with the store failing, a session not merged yet goes back: then that is the answer."""
+        trouble = [] if self._writer.fenced else self._writer.trouble()
+        if trouble:
+            session.refresh_from_db()
+            if session.state == State.COMMITTING:
+                merge.give_back(session, "store-unavailable", f"nothing was committed: {trouble[0]}")
+
+    def _run_lane(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(TICK_SECONDS)
+            self._wake.clear()
+            try:
+                self._tick()
+            except (Stopped, Fenced):
+                self._tell()
+            except Exception:
+                log.exception("the lane broke off; it is tried again")
+        connection.close()
+
+    def _tick(self) -> None:
+        if self._stop.is_set() or self._writer.fenced:
+            return
+        self._adopt_orphans()
+        if merge.waiting() or merge.unflipped() or self._writer.owes():
+            self._epoch_checked = time.monotonic()
+            for key in lane.run(self._writer):
+                self._spool.drop_session(key)
+            self._tell()
+        elif time.monotonic() - self._epoch_checked > self._config.epoch_check_seconds:
+            self._epoch_checked = time.monotonic()
+            self._writer.look_for_newer_epoch()
+
+    def _adopt_orphans(self) -> None:
+        """Take over the uploads of workers that died."""
+        orphans = UploadSession.objects.filter(state=State.COMMITTING, uploaded=False).exclude(committer=self.name)
+        for session in orphans:
+            lock = acquire(self._workers / session.committer, wait=False)
+            if lock is None:
+                continue
+            try:
+                if self._take_over(session):
+                    self._begin(session)
+            finally:
+                lock.release()
+
+    def _take_over(self, session: UploadSession) -> bool:
+        with write():
+            mine = UploadSession.objects.filter(
+                pk=session.pk, state=State.COMMITTING, uploaded=False, committer=session.committer
+            )
+            return bool(mine.update(committer=self.name))

@@ -1,0 +1,61 @@
+"""The lane: what its holder does, in the protocol's order. Whoever holds it does it for everybody.
+
+settle the outbox ─▶ flip what that made final ─▶ merge every session that waits
+  ─▶ ship a record ─▶ flip
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imagerepo.durability.gate import write
+from imagerepo.durability.records import Header
+from imagerepo.durability.writer import Writer
+from imagerepo.sessions import merge
+from imagerepo.testing.failpoints import step
+
+
+def run(writer: Writer) -> list[str]:
+    """Commit every session that waits. Gives the keys of those that are no longer merged or waiting.
+
+    Raises Fenced; then whatever is merged is in doubt, and the newer writer decides.
+    """
+    with writer.lane():
+        flipped = _finish_earlier(writer)
+        if merge.waiting():
+            merge.merge_waiting()
+        if merge.unflipped():
+            flipped += _ship(writer)[1]
+        return flipped
+
+
+def publish(writer: Writer, change: Callable[[], None]) -> None:
+    """Make a small change of rows (a token, a mark) durable: returns when a final record holds it.
+
+    What `change` raises rolls it back and is raised. Raises Fenced.
+    """
+    with writer.lane():
+        _finish_earlier(writer)
+        with step("publish.change"), write(durable=True):
+            change()
+        _ship(writer)
+
+
+def snapshot(writer: Writer) -> tuple[Header, bool]:
+    """The newest snapshot, and whether it was made now: not if nothing changed since the last."""
+    with writer.lane():
+        _finish_earlier(writer)
+        if not writer.changed():
+            return next(writer.snapshots()), False
+        return _ship(writer)[0], True
+
+
+def _finish_earlier(writer: Writer) -> list[str]:
+    writer.settle_outbox()
+    final = writer.state.final
+    return merge.flip(final.head_after) if final and merge.unflipped() else []
+
+
+def _ship(writer: Writer) -> tuple[Header, list[str]]:
+    header = writer.ship(head=merge.head(), head_after=merge.newest_revision())
+    return header, merge.flip(header.head_after)

@@ -1,0 +1,35 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from imagerepo.config import get_config
+from imagerepo.store.door import Door
+from imagerepo.store.memory import MemoryStore
+from imagerepo.store.objects import ObjectStore
+from tests.durability.node import Node
+
+
+@pytest.fixture
+def store() -> ObjectStore:
+    return Door(MemoryStore())
+
+
+@pytest.fixture
+def new_node(tmp_path: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Node]]:
+    monkeypatch.setenv("IMAGEREPO_DATA_DIR", str(tmp_path))
+    nodes: list[Node] = []
+
+    def make() -> Node:
+        nodes.append(Node(tmp_path / f"node{len(nodes)}", store))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.die()
+    get_config.cache_clear()
+
+
+@pytest.fixture
+def node(new_node: Callable[[], Node]) -> Node:
+    return new_node().start()

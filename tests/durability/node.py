@@ -1,0 +1,98 @@
+"""One server's data folder and its start, in this process, over a store that several nodes may share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from django.db import connection
+from django.utils import timezone
+
+from imagerepo.catalogue.models import FOREVER, Head, ImageVersion
+from imagerepo.config import get_config
+from imagerepo.durability.gate import write
+from imagerepo.sessions import commit, lane, merge, recovery
+from imagerepo.sessions.models import Action, StagedImage, State, UploadSession
+from imagerepo.store.objects import ObjectStore
+
+
+@dataclass
+class Node:
+    """`start` it, stage and commit with it, `die` (its disk stays), `lose_disk`, and start it again.
+
+    One node at a time has Django's connection: `activate` hands it over.
+    """
+
+    data_dir: Path
+    store: ObjectStore
+    started: recovery.Started | None = field(default=None)
+
+    def activate(self) -> None:
+        connection.close()
+        os.environ["IMAGEREPO_DATA_DIR"] = str(self.data_dir)
+        get_config.cache_clear()
+        connection.settings_dict["NAME"] = str(self.data_dir / "catalogue.sqlite3")
+
+    def start(self) -> Node:
+        self.activate()
+        self.started = recovery.start(get_config(), store=self.store)
+        return self
+
+    @property
+    def writer(self):
+        return self.started.writer
+
+    def die(self) -> None:
+        """Let everything go as a dead process does. The log is kept: see `kill` in the crash tests."""
+        if self.started:
+            self.activate()
+            self.started.release()
+            self.started = None
+
+    def lose_disk(self) -> None:
+        self.die()
+        shutil.rmtree(self.data_dir)
+
+    def stage(self, *idents: str, title: str = "", state: State = State.COMMITTING) -> UploadSession:
+        """A session that adds these images, claimed and uploaded: ready for the lane."""
+        now = timezone.now()
+        with write():
+            session = UploadSession.objects.create(
+                owner="tests", created_at=now, expires_at=now + timedelta(days=1), expires_in=86400, base_revision=0
+            )
+            for ident in idents:
+                StagedImage.objects.create(
+                    session=session, ident=ident, action=Action.ADD, staged_at=now, title=title,
+                    with_metadata=bool(title), format="png", width=1, height=1, frames=1, byte_size=1,
+                    md5=b"0" * 16, has_alpha=False,
+                )  # fmt: skip
+        if state == State.COMMITTING:
+            commit.claim(session, "tests")
+            with write():
+                UploadSession.objects.filter(pk=session.pk).update(uploaded=True)
+        return session
+
+    def commit(self, *idents: str, title: str = "") -> UploadSession:
+        session = self.stage(*idents, title=title)
+        lane.run(self.writer)
+        session.refresh_from_db()
+        return session
+
+    def live(self) -> set[str]:
+        """Idents that a browser sees."""
+        head = merge.head()
+        rows = ImageVersion.objects.filter(valid_from__lte=head, valid_to__gt=head)
+        return {row.image.ident for row in rows.select_related("image")}
+
+    def merged(self) -> set[str]:
+        rows = ImageVersion.objects.filter(valid_to=FOREVER).select_related("image")
+        return {row.image.ident for row in rows}
+
+    def head(self) -> int:
+        return Head.objects.get().revision
+
+    def states(self) -> dict[str, str]:
+        return dict(UploadSession.objects.values_list("key", "state"))

@@ -2,6 +2,10 @@
 
 ImagerepoError
 ├── ConfigError                 a setting is wrong; the start stops
+├── BodyError                   a request's body that is not received
+│   ├── LengthRequired          it has no Content-Length
+│   ├── TooSlow                 it comes in below the least rate
+│   └── TooManyBodies           as many as may be are being received
 ├── StoreError                  the object store
 │   ├── ObjectNotFound          no object of that name
 │   ├── StoreUnavailable        no answer, or "try later": a repeat may succeed
@@ -17,10 +21,12 @@ ImagerepoError
 │   ├── TooLarge                over the limit of bytes
 │   ├── DigestMismatch          the bytes are not those that the client named
 │   ├── TruncatedBody           fewer bytes came than were announced
-│   └── SpoolFull               no room for the upload on the local disk
+│   ├── SpoolFull               no room for the upload on the local disk
+│   └── TooManyUploads          every decoder stays busy
 ├── DerivativeError             a derivative that can't be made
 │   ├── LargerThanBase
 │   ├── DamagedBase             the stored base is not what its name says
+│   ├── TooCostlyToMake         over the limit of time or memory
 │   └── Busy                    too many are being made
 ├── SessionError
 │   ├── SessionNotFound
@@ -49,6 +55,22 @@ class ImagerepoError(Exception):
 
 class ConfigError(ImagerepoError):
     """A setting is missing or wrong."""
+
+
+class BodyError(ImagerepoError):
+    """A request's body is not received: its sender may try again, better or later."""
+
+
+class LengthRequired(BodyError):
+    pass
+
+
+class TooSlow(BodyError):
+    pass
+
+
+class TooManyBodies(BodyError):
+    pass
 
 
 class StoreError(ImagerepoError):
@@ -121,6 +143,10 @@ class SpoolFull(IntakeError):
     code = "spool-full"
 
 
+class TooManyUploads(IntakeError):
+    code = "too-many-uploads"
+
+
 class DerivativeError(ImagerepoError):
     """A derivative that can't be made."""
 
@@ -130,6 +156,10 @@ class LargerThanBase(DerivativeError):
 
 
 class DamagedBase(DerivativeError):
+    pass
+
+
+class TooCostlyToMake(DerivativeError):
     pass
 
 

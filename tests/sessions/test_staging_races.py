@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Barrier
 from typing import Any
 
@@ -43,37 +44,38 @@ def again(session: UploadSession) -> UploadSession:
 def test_the_same_bytes_sent_at_once_are_one_change_and_one_file(repository: Repository):
     for _ in range(ROUNDS):
         session = repository.open_session()
-        rows = [again(session) for _ in range(3)]
-        answers = at_once(*(lambda row=row: upload(repository, row, "twin") for row in rows))
+        answers = at_once(*(partial(upload, repository, again(session), "twin") for _ in range(3)))
         assert sorted(created for _, created in answers) == [False, False, True]
         assert changes(session) == {ident("twin"): "add"}
         assert repository.service.spool.path(session.key, ident("twin")).read_bytes() == content("twin")
 
 
-def test_what_is_staged_at_a_claim_is_what_was_answered_with_success(repository: Repository):
-    own = repository.service.committer.name
+def claim(repository: Repository, session: UploadSession) -> set[str]:
+    """Claim it for a commit that never goes on; what was staged then."""
+    assert commit.claim(session, repository.service.committer.name)
+    return set(changes(session))
+
+
+def test_nothing_slips_into_a_session_after_its_commit_has_claimed_it(repository: Repository):
     for _ in range(ROUNDS):
         session = repository.open_session()
         upload(repository, session, "first")
-        rows = [again(session) for _ in range(3)]
-        uploads = [lambda row=row, n=n: upload(repository, row, f"late {n}") for n, row in enumerate(rows)]
-        claimed, *answers = at_once(lambda: commit.claim(session, own), *uploads)
-        assert claimed is True
-        taken = {row.ident for row, _ in (answer for answer in answers if isinstance(answer, tuple))}
+        acts = [partial(upload, repository, again(session), f"late {n}") for n in range(5)]
+        claimed, *answers = at_once(partial(claim, repository, session), *acts)
         assert all(isinstance(answer, tuple | WrongState) for answer in answers)
-        assert set(changes(session)) == taken | {ident("first")}
+        taken = {answer[0].ident for answer in answers if isinstance(answer, tuple)}
+        assert set(changes(session)) == claimed == taken | {ident("first")}
         folder = repository.folder / "spool" / session.key
-        assert {path.name for path in folder.iterdir()} == taken | {ident("first")}
+        assert {path.name for path in folder.iterdir()} == claimed
 
 
 def test_a_staged_image_keeps_its_bytes_however_it_came_to_stay(repository: Repository):
     for _ in range(ROUNDS):
         session = repository.open_session()
         upload(repository, session, "flip-flop")
-        one, other = again(session), again(session)
         _, discarded = at_once(
-            lambda: upload(repository, one, "flip-flop"),
-            lambda: staging.discard(other, ident("flip-flop")),
+            partial(upload, repository, again(session), "flip-flop"),
+            partial(staging.discard, again(session), ident("flip-flop")),
         )
         assert discarded is None or isinstance(discarded, NotInSession)
         kept = repository.service.spool.path(session.key, ident("flip-flop")).exists()

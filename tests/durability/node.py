@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from django.utils import timezone
 from imagerepo.catalogue.models import FOREVER, Head, ImageVersion
 from imagerepo.config import get_config
 from imagerepo.durability.gate import write
+from imagerepo.durability.writer import Writer
 from imagerepo.sessions import commit, lane, merge, recovery
 from imagerepo.sessions.models import Action, StagedImage, State, UploadSession
 from imagerepo.store.objects import ObjectStore
@@ -29,6 +31,7 @@ class Node:
     data_dir: Path
     store: ObjectStore
     started: recovery.Started | None = field(default=None)
+    writer: Writer | None = field(default=None)
 
     def activate(self) -> None:
         connection.close()
@@ -39,18 +42,22 @@ class Node:
     def start(self) -> Node:
         self.activate()
         self.started = recovery.start(get_config(), store=self.store)
+        self.writer = Writer(self.started.disk, self.store)
         return self
 
-    @property
-    def writer(self):
-        return self.started.writer
-
     def die(self) -> None:
-        """Let everything go as a dead process does. The log is kept: see `kill` in the crash tests."""
-        if self.started:
-            self.activate()
-            self.started.release()
-            self.started = None
+        """Die as by SIGKILL: the disk stays as it is at this moment, log and all."""
+        if self.started is None:
+            return
+        self.activate()
+        image = self.data_dir.with_name(f"{self.data_dir.name}-as-it-was")
+        # By another process: opening the files in this one would drop SQLite's locks on them.
+        subprocess.run(["cp", "-a", self.data_dir, image], check=True)
+        self.writer.close()
+        self.started.release()
+        shutil.rmtree(self.data_dir)
+        image.rename(self.data_dir)
+        self.started = self.writer = None
 
     def lose_disk(self) -> None:
         self.die()

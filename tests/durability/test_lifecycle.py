@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from imagerepo.sessions import merge
+from imagerepo.sessions import lane, merge
 from imagerepo.sessions.models import State
 from tests.durability.node import Node
 
@@ -80,7 +80,6 @@ def test_a_disk_behind_the_chain_is_restored(new_node: Callable[[], Node]) -> No
 def test_several_waiting_sessions_become_one_record(node: Node) -> None:
     before = node.writer.state.final.sequence
     sessions = [node.stage(ident) for ident in (A, B, C)]
-    from imagerepo.sessions import lane
 
     lane.run(node.writer)
     assert {node.states()[session.key] for session in sessions} == {State.LIVE}

@@ -74,15 +74,20 @@ def first_absent(is_there: Callable[[int], bool]) -> int:
 
 
 def become_owner(store: ObjectStore, epoch: int, writer: str, patience: Patience) -> bool:
-    """Write who reigns in `epoch`. False where another writer's id stands there."""
+    """Write who reigns in `epoch`. False where another writer's id stands there.
+
+    Exclusive creation has one winner; this shows most cases where a partition gave it two.
+    """
     with step("start.owner"), tempfile.NamedTemporaryFile() as file:
+        if owner(store, epoch, patience) not in (None, writer):
+            return False
         file.write(writer.encode())
         file.flush()
         try:
             settle(store, names.owner(epoch), Path(file.name), patience=patience)
         except Damaged:
             return False
-    return owner(store, epoch, patience) == writer
+        return owner(store, epoch, patience) == writer
 
 
 def owner(store: ObjectStore, epoch: int, patience: Patience) -> str | None:

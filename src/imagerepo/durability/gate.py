@@ -13,9 +13,8 @@ from django.db import connection, transaction
 
 from imagerepo.config import get_config
 from imagerepo.durability.locks import exclusive
+from imagerepo.durability.state import Disk
 from imagerepo.testing.failpoints import effect
-
-GATE = "gate.lock"
 
 
 @contextmanager
@@ -25,9 +24,13 @@ def write(*, durable: bool = False) -> Iterator[None]:
     `durable`: its pages are fsynced before this returns (synchronous=FULL). Whatever a record must
     hold commits so, else a power cut could keep the record and lose the rows. No network in here.
     """
-    with exclusive(get_config().data_dir / GATE), _synchronous(durable), effect("transaction"):
-        with transaction.atomic(durable=True):
-            yield
+    with (
+        exclusive(Disk(get_config().data_dir).gate_lock),
+        _synchronous(durable),
+        effect("transaction"),
+        transaction.atomic(durable=True),
+    ):
+        yield
 
 
 @contextmanager

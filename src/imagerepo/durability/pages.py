@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagerepo.durability.locks import exclusive
 from imagerepo.durability.records import Position
 from imagerepo.errors import Damaged, Doubtful
 
@@ -65,10 +66,13 @@ def _bump(connection: sqlite3.Connection) -> None:
 
 
 class Pages:
-    """The three connections of whoever holds the lane; used by one thread at a time."""
+    """The three connections of whoever holds the lane; used by one thread at a time.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    It queues for the write lock at the file lock `gate`, as every writer does.
+    """
+
+    def __init__(self, path: Path, gate: Path) -> None:
+        self.path, self._gate = path, gate
         self.wal = path.with_name(f"{path.name}-wal")
         self._writer, self._pin = connect(path), connect(path)
         self._checkpointer = connect(path, timeout=0.2)
@@ -129,16 +133,17 @@ class Pages:
     @contextmanager
     def _frozen(self) -> Iterator[int]:
         """Hold the write lock with the log unable to restart; gives its last frame as SQLite says it."""
-        try:
-            self._begin_pin()  # (1) the log can't be wholly checkpointed past it, so no writer restarts it
-            self._writer.execute("BEGIN IMMEDIATE")
-            _bump(self._writer)  # (2) the log now reaches beyond the pin
-            self._writer.execute("BEGIN IMMEDIATE")  # (3)
-            yield self._passive()[0]  # (4)
-        finally:
-            for connection in (self._writer, self._pin):
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+        with exclusive(self._gate):
+            try:
+                self._begin_pin()  # (1) the log can't be wholly checkpointed past it, so no writer restarts it
+                self._writer.execute("BEGIN IMMEDIATE")
+                _bump(self._writer)  # (2) the log now reaches beyond the pin
+                self._writer.execute("BEGIN IMMEDIATE")  # (3)
+                yield self._passive()[0]  # (4)
+            finally:
+                for connection in (self._writer, self._pin):
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
 
     def _begin_pin(self) -> None:
         self._pin.execute("BEGIN")

@@ -79,6 +79,7 @@ class Disk:
         self.server_lock = data_dir / "server.lock"
         self.workers_lock = data_dir / "workers.lock"
         self.lane_lock = data_dir / "lane.lock"
+        self.gate_lock = data_dir / "gate.lock"
         self._state = data_dir / "chain.json"
         self._trouble = data_dir / "trouble.json"
 

@@ -27,11 +27,15 @@ from imagerepo.testing.failpoints import step
 class Writer:
     """Safe to ask from any thread; everything that ships belongs inside `with writer.lane():`."""
 
-    def __init__(self, disk: Disk, store: ObjectStore, *, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self, disk: Disk, store: ObjectStore, *, stop: threading.Event | None = None, refusals_end: bool = False
+    ) -> None:
         self.disk, self.store = disk, store
         self._outbox = Outbox(disk.outbox)
         self._pages: Pages | None = None
-        self.patience = Patience(stop=stop, report=disk.report_trouble, recovered=disk.clear_trouble)
+        self.patience = Patience(
+            stop=stop, report=disk.report_trouble, recovered=disk.clear_trouble, refusals_end=refusals_end
+        )
 
     @property
     def state(self) -> ChainState:
@@ -131,7 +135,7 @@ class Writer:
 
     def _pages_open(self) -> Pages:
         if self._pages is None:
-            self._pages = Pages(self.disk.database)
+            self._pages = Pages(self.disk.database, self.disk.gate_lock)
         return self._pages
 
     def close(self) -> None:

@@ -73,8 +73,9 @@ def start(
     disk.prepare()
     lock, workers = _lock(disk)
     snapshots = store or open_store(config.resolved_snapshot_url, config=config)
-    patience = Patience(stop=stop, report=disk.report_trouble, recovered=disk.clear_trouble, refusals_end=True)
     disk.clear_trouble()
+    writer = Writer(disk, snapshots, stop=stop, refusals_end=True)
+    patience = writer.patience
     writer_id, epoch = _reign(snapshots, patience)
     end = chain.find_end(snapshots, epoch, patience)
     kept = _prepare_disk(disk, snapshots, end, patience, progress)
@@ -82,7 +83,6 @@ def start(
     _recover(end, kept=kept)
     Spool(disk.spool).clear(_staged_keys())
     disk.save_state(_state(disk, end, epoch, writer_id))
-    writer = Writer(disk, snapshots, stop=stop)
     _open_epoch(writer)
     workers.release()
     return Started(disk, writer, epoch, restored=end is not None and not kept, keeper=keeper, lock=lock)

@@ -1,0 +1,243 @@
+"""Bases out of the log, and each pitfall of SQLite that would lose data without a word."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imagerepo.durability import pages
+from imagerepo.durability.locks import exclusive
+from imagerepo.durability.pages import Pages
+from imagerepo.durability.restore import install
+from imagerepo.errors import Damaged
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "live.sqlite3"
+    keeper = pages.connect(path)
+    keeper.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+    yield path
+    keeper.close()
+
+
+@pytest.fixture
+def cutter(database: Path) -> Iterator[Pages]:
+    cutter = Pages(database, database.with_name("gate"))
+    yield cutter
+    cutter.close()
+
+
+def rows(path: Path) -> list[int]:
+    connection = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)
+    try:
+        return [row[0] for row in connection.execute("SELECT a FROM t ORDER BY a")]
+    finally:
+        connection.close()
+
+
+def insert(path: Path, *numbers: int, size: int = 500) -> None:
+    connection = pages.connect(path)
+    for number in numbers:
+        connection.execute("INSERT INTO t VALUES (?, ?)", (number, os.urandom(size)))
+    connection.close()
+
+
+def in_another_process(code: str, *arguments: object) -> str:
+    run = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=True
+    )
+    return run.stdout.strip()
+
+
+def test_a_base_is_the_database_as_committed(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    insert(database, 1, 2, 3)
+    cut = cutter.base(tmp_path / "base")
+    assert rows(tmp_path / "base") == [1, 2, 3]
+    assert (tmp_path / "base").stat().st_size == cut.page_count * cut.page_size
+
+
+def test_a_base_leaves_out_what_is_not_committed(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    insert(database, 1)
+    writer = pages.connect(database)
+    # Enough to spill dirty pages into the log before the rollback.
+    writer.execute("PRAGMA cache_size=10")
+    writer.execute("BEGIN")
+    for number in range(100, 300):
+        writer.execute("INSERT INTO t VALUES (?, ?)", (number, os.urandom(3000)))
+    writer.execute("ROLLBACK")
+    writer.close()
+    cutter.base(tmp_path / "base")
+    assert rows(tmp_path / "base") == [1]
+
+
+def test_a_base_is_sound_after_vacuum_and_deletes(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    insert(database, *range(200), size=3000)
+    cutter.recycle()
+    other = pages.connect(database)
+    other.execute("DELETE FROM t WHERE a >= 10")
+    other.execute("VACUUM")
+    other.close()
+    cut = cutter.base(tmp_path / "base")
+    assert rows(tmp_path / "base") == list(range(10))
+    assert (tmp_path / "base").stat().st_size == cut.page_count * cut.page_size < 100_000
+
+
+def test_every_base_under_busy_writers_has_all_rows_acknowledged_before_it(
+    database: Path, cutter: Pages, tmp_path: Path
+) -> None:
+    """Two writers and a reader at work, bases and new logs in between: nothing missing, nothing torn."""
+    stop, acknowledged = threading.Event(), [0, 1_000_000]
+
+    def write(lane: int) -> None:
+        connection = pages.connect(database)
+        while not stop.is_set():
+            with exclusive(database.with_name("gate")):
+                connection.execute("INSERT INTO t VALUES (?, ?)", (acknowledged[lane] + 1, os.urandom(900)))
+            acknowledged[lane] += 1
+        connection.close()
+
+    def read() -> None:
+        connection = pages.connect(database)
+        while not stop.is_set():
+            connection.execute("SELECT count(*), sum(a) FROM t").fetchall()
+        connection.close()
+
+    threads = [threading.Thread(target=write, args=(lane,)) for lane in (0, 1)] + [threading.Thread(target=read)]
+    for thread in threads:
+        thread.start()
+    try:
+        for round_number in range(12):
+            before = list(acknowledged)
+            cutter.base(tmp_path / "base")
+            found = rows(tmp_path / "base")
+            low = [number for number in found if number < 1_000_000]
+            high = [number for number in found if number > 1_000_000]
+            assert low == list(range(1, len(low) + 1))
+            assert high == list(range(1_000_001, 1_000_001 + len(high)))
+            assert len(low) >= before[0]
+            assert len(high) >= before[1] - 1_000_000
+            if random.random() < 0.4 or round_number == 5:
+                cutter.recycle()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_recycling_begins_the_log_anew_and_loses_nothing(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    insert(database, *range(100))
+    assert cutter.recycle()
+    insert(database, 100)
+    cut = cutter.base(tmp_path / "base")
+    assert rows(tmp_path / "base") == list(range(101))
+    assert cut.position.frame < 20
+
+
+def test_recycling_waits_for_a_reader_of_an_older_state(database: Path, cutter: Pages) -> None:
+    insert(database, 1)
+    reader = pages.connect(database)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM t").fetchall()
+    insert(database, 2)
+    assert not cutter.recycle()
+    assert reader.execute("SELECT count(*) FROM t").fetchone() == (1,)
+    reader.close()
+    assert cutter.recycle()
+
+
+def test_a_cut_keeps_this_process_locks(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    """Opening the database or -shm by hand would drop them: another process, closing last, deletes the log."""
+    insert(database, 1)
+    cutter.base(tmp_path / "base")
+    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM t').fetchall(); c.close()"
+    in_another_process(code, database)
+    assert cutter.wal.exists()
+    assert cutter.log_bytes() > 0
+
+
+def test_nobody_else_writes_while_the_log_is_read(database: Path, cutter: Pages) -> None:
+    code = """
+import sqlite3, sys
+c = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try: c.execute("INSERT INTO t VALUES (99, 0)"); print("wrote")
+except sqlite3.OperationalError as error: print(error)
+"""
+    with cutter._frozen():
+        assert "locked" in in_another_process(code, database)
+    assert in_another_process(code, database) == "wrote"
+
+
+def test_a_log_left_beside_a_restored_file_is_not_replayed_into_it(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from imagerepo.durability import pages
+c = pages.connect(Path(sys.argv[1]))
+c.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+c.execute("INSERT INTO t VALUES (1, 1)")
+pages.Pages(Path(sys.argv[1]), Path(sys.argv[1] + '.gate')).base(Path(sys.argv[2]))
+for number in range(2, 500): c.execute("INSERT INTO t VALUES (?, 1)", (number,))
+os._exit(0)
+"""
+    live, base = tmp_path / "live.sqlite3", tmp_path / "base"
+    in_another_process(code, live, base)
+    assert (tmp_path / "live.sqlite3-wal").stat().st_size > 0
+    install(base, live)
+    connection = sqlite3.connect(live)
+    assert connection.execute("SELECT a FROM t").fetchall() == [(1,)]
+    connection.close()
+
+
+def test_the_position_is_found_in_the_log_until_the_log_begins_anew(database: Path, tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from imagerepo.durability import pages
+path = Path(sys.argv[1])
+c = pages.connect(path)
+c.execute("INSERT INTO t VALUES (1, 1)")
+cutter = pages.Pages(path, Path(sys.argv[1] + '.gate'))
+position = cutter.base(Path(sys.argv[2])).position
+print(position.model_dump_json())
+if sys.argv[3] == "recycle": assert cutter.recycle()
+sys.stdout.flush()
+os._exit(0)
+"""
+    copy = tmp_path / "copy.sqlite3"
+    in_another_process("import sys, sqlite3; sqlite3.connect(sys.argv[1]).execute('CREATE TABLE t (a, b)')", copy)
+    for what, held in (("keep", True), ("recycle", False)):
+        answer = in_another_process(code, copy, tmp_path / "base", what)
+        position = pages.Position.model_validate_json(answer)
+        assert pages.log_holds(copy, position, 4096) is held
+        further = position.model_copy(update={"frame": position.frame + 1})
+        assert not pages.log_holds(copy, further, 4096)
+
+
+def test_a_malformed_file_is_told_from_a_sound_one(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    insert(database, *range(100), size=3000)
+    base = tmp_path / "base"
+    cutter.base(base)
+    pages.quick_check(base)
+    with base.open("r+b") as file:
+        file.seek(5 * 4096)
+        file.write(b"\xff" * 4096 * 3)
+    with pytest.raises(Damaged, match="not a sound database"):
+        pages.quick_check(base)
+
+
+def test_only_cuts_in_between_are_no_change(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    insert(database, 1)
+    position = cutter.base(tmp_path / "base").position
+    assert not cutter.changed_since(position)
+    assert not cutter.changed_since(position)
+    insert(database, 2)
+    assert cutter.changed_since(position)

@@ -1,0 +1,339 @@
+"""Writes in doubt, two writers on one chain, and disks that may or may not be kept."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+
+from imagerepo.config import get_config
+from imagerepo.durability import chain
+from imagerepo.durability.gate import write
+from imagerepo.durability.settle import Patience, Stopped
+from imagerepo.errors import Damaged, Fenced, StoreRefused
+from imagerepo.sessions import lane, tokens
+from imagerepo.sessions.actors import identify
+from imagerepo.sessions.models import State
+from imagerepo.store import names
+from imagerepo.store.door import Door
+from imagerepo.store.memory import MemoryStore
+from imagerepo.testing.faulty import Fault, FaultyStore
+from tests.durability.node import Node
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+NewNode = Callable[[], Node]
+
+
+@pytest.fixture
+def store() -> FaultyStore:
+    return FaultyStore(Door(MemoryStore()))
+
+
+def die_at_next_put(node: Node, store: FaultyStore, name: str, fault: Fault) -> None:
+    """The next PUT below `name` fails as ordered, and the process dies before it hears more of the store."""
+    stop = threading.Event()
+    node.writer.patience._report = lambda _: stop.set()
+    node.writer.patience._stop = stop
+    store.fail("put", fault, name=name)
+    store.fail("get", "unavailable", name=name, times=1)
+    with pytest.raises(Stopped):
+        lane.run(node.writer)
+    store.heal()
+
+
+@pytest.mark.parametrize("fault", ["cut-before", "cut-after", "unavailable", "refused", "late"])
+def test_a_commit_is_durable_after_any_single_fault(node: Node, store: FaultyStore, fault: Fault) -> None:
+    store.fail("put", fault, name="db/")
+    assert node.commit(A).state == State.LIVE
+    node.lose_disk()
+    assert node.start().live() == {A}
+
+
+def test_nothing_is_live_before_the_record_is_in_the_store(node: Node, store: FaultyStore) -> None:
+    seen = []
+    real_put = store.put
+
+    def put(name, body, **options):
+        seen.append(node.live())
+        return real_put(name, body, **options)
+
+    store.put = put
+    node.commit(A)
+    assert seen
+    assert set().union(*seen) == set()
+    assert node.live() == {A}
+
+
+def test_a_record_whose_parts_did_not_arrive_is_none(node: Node, store: FaultyStore) -> None:
+    session = node.stage(A)
+    die_at_next_put(node, store, "db/1-", "cut-after")
+    assert node.live() == set()
+    node.lose_disk()
+    node.start()
+    assert node.live() == set()
+    assert session.key not in node.states()
+
+
+def record_name(node: Node) -> str:
+    state = node.writer.state
+    return names.record(state.epoch, state.writer, state.final.seq + 1)
+
+
+def test_a_record_that_arrived_unheard_is_committed_by_the_next_start(node: Node, store: FaultyStore) -> None:
+    session = node.stage(A)
+    die_at_next_put(node, store, record_name(node), "cut-after")
+    node.lose_disk()
+    node.start()
+    assert node.live() == {A}
+    assert node.states()[session.key] == State.LIVE
+
+
+def test_a_kept_disk_goes_on_with_the_record_that_arrived_unheard(node: Node, store: FaultyStore) -> None:
+    session = node.stage(A)
+    staged = node.stage(B, state=State.OPEN)
+    die_at_next_put(node, store, record_name(node), "cut-after")
+    node.die()
+    node.start()
+    assert not node.started.restored
+    assert node.states() == {session.key: State.LIVE, staged.key: State.OPEN}
+    assert node.live() == {A}
+
+
+def test_a_late_record_of_an_older_writer_is_an_orphan_for_ever(new_node: NewNode, store: FaultyStore) -> None:
+    old, new, third = new_node().start(), new_node(), new_node()
+    session = old.stage(A)
+    die_at_next_put(old, store, record_name(old), "late")
+    old.die()
+    new.start()
+    assert session.key not in new.states()
+    store.deliver()
+    new.commit(B)
+    assert new.live() == {B}
+    new.die()
+    third.start()
+    assert third.live() == {B}
+
+
+def test_a_late_record_is_an_orphan_even_if_the_newcomer_dies_at_once(new_node: NewNode, store: FaultyStore) -> None:
+    old, new, third = new_node().start(), new_node(), new_node()
+    old.stage(A)
+    die_at_next_put(old, store, record_name(old), "late")
+    old.die()
+    new.start()
+    store.deliver()
+    new.die()
+    assert third.start().live() == set()
+
+
+def test_the_next_holder_of_the_lane_sends_the_same_bytes(node: Node, store: FaultyStore) -> None:
+    """A worker dies with its PUT under way; the next one must not cut that number anew."""
+    node.stage(A)
+    name = record_name(node)
+    die_at_next_put(node, store, name, "late")
+    node.writer.patience = Patience()
+    node.stage(B)
+    lane.run(node.writer)
+    assert node.live() == {A, B}
+    store.deliver()  # the first PUT arrives last: it must be the same bytes
+    node.lose_disk()
+    assert node.start().live() == {A, B}
+
+
+def test_a_second_start_fences_the_first(new_node: NewNode) -> None:
+    first, second = new_node().start(), new_node()
+    first.commit(A)
+    second.start()
+    assert second.live() == {A}
+    first.activate()
+    session = first.stage(B)
+    with pytest.raises(Fenced, match="epoch 2 exists"):
+        lane.run(first.writer)
+    assert first.writer.fenced
+    assert first.states()[session.key] == State.MERGED
+    assert first.live() == {A}
+    second.activate()
+    second.commit(C)
+    assert second.live() == {A, C}
+    second.lose_disk()
+    assert second.start().live() == {A, C}
+
+
+def test_a_fenced_disk_sends_nothing_more(new_node: NewNode, store: FaultyStore) -> None:
+    first, second = new_node().start(), new_node()
+    second.start()
+    first.activate()
+    first.stage(A)
+    with pytest.raises(Fenced):
+        lane.run(first.writer)
+    sent = len([1 for op, _ in store.calls if op == "put"])
+    with pytest.raises(Fenced):
+        lane.run(first.writer)
+    assert len([1 for op, _ in store.calls if op == "put"]) == sent
+
+
+def test_a_fenced_disk_that_starts_again_follows_the_winner(new_node: NewNode) -> None:
+    first, second = new_node().start(), new_node()
+    second.start()
+    first.activate()
+    first.stage(A)
+    with pytest.raises(Fenced):
+        lane.run(first.writer)
+    second.activate()
+    second.commit(B)
+    first.die()
+    first.start()
+    assert first.started.restored
+    assert first.live() == {B}
+    assert not first.writer.fenced
+
+
+def test_a_starter_that_dies_before_its_opening_record_leaves_the_chain_alone(
+    new_node: NewNode, store: FaultyStore
+) -> None:
+    first = new_node().start()
+    first.commit(A)
+    first.die()
+    store.fail("put", "refused", name="db/2-")
+    with pytest.raises(StoreRefused):
+        new_node().start()
+    first.start()
+    assert first.started.epoch == 3
+    assert not first.started.restored
+    assert first.live() == {A}
+
+
+def test_a_disk_ahead_of_what_the_store_shows_refuses_to_start(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    newest = node.writer.state.final.name
+    node.die()
+    store.delete([newest])
+    with pytest.raises(Damaged, match="old copy"):
+        node.start()
+
+
+def test_an_empty_store_is_no_first_start_for_a_disk_with_a_history(new_node: NewNode) -> None:
+    node = new_node().start()
+    node.commit(A)
+    node.die()
+    node.store = Door(MemoryStore())
+    with pytest.raises(Damaged, match="the store is empty"):
+        node.start()
+
+
+def test_another_repositorys_store_is_refused(new_node: NewNode) -> None:
+    node, other = new_node().start(), new_node()
+    node.die()
+    other.store = Door(MemoryStore())
+    other.start().commit(A)
+    other.die()
+    node.store = other.store
+    with pytest.raises(Damaged, match="another repository"):
+        node.start()
+
+
+def test_records_that_are_listed_but_cannot_be_read_stop_the_start(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    name = node.writer.state.final.name
+    node.lose_disk()
+    record = names.parse(name)
+    assert isinstance(record, names.Record)
+    store.delete([names.record(1, record.writer, 0)])
+    with pytest.raises(Damaged, match=r"lists .* but answers that it is absent"):
+        node.start()
+
+
+@pytest.mark.parametrize("what", ["record", "part"])
+def test_a_damaged_chain_is_named_and_nothing_is_served(node: Node, store: FaultyStore, what: str) -> None:
+    node.commit(A)
+    header = next(node.writer.snapshots())
+    name = header.name if what == "record" else header.parts[0].name
+    with store.get(name) as reader:
+        content = bytearray(reader.read())
+    content[len(content) // 2] ^= 1
+    store.put(name, io.BytesIO(content), media_type="x/y")
+    node.lose_disk()
+    with pytest.raises(Damaged, match=name):
+        node.start()
+
+
+def test_a_missing_part_is_named(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    part = next(node.writer.snapshots()).parts[0].name
+    store.delete([part])
+    node.lose_disk()
+    with pytest.raises(Damaged, match=part):
+        node.start()
+
+
+def test_a_power_cut_that_took_the_merge_makes_the_disk_worthless(node: Node, store: FaultyStore) -> None:
+    """The record arrived, but the log lost it: the rows on this disk are not the chain's end."""
+    node.stage(A)
+    die_at_next_put(node, store, record_name(node), "cut-after")
+    node.die()
+    (node.data_dir / "catalogue.sqlite3-wal").unlink()
+    node.start()
+    assert node.started.restored
+    assert node.live() == {A}
+
+
+def test_the_chain_reads_back_to_its_beginning(node: Node) -> None:
+    node.commit(A)
+    node.commit(B)
+    node.lose_disk()
+    node.start()
+    headers = list(node.writer.snapshots())
+    assert [header.sequence for header in headers] == [4, 3, 2, 1]
+    assert [header.head_after for header in headers] == [2, 2, 1, 0]
+    assert [header.epoch for header in headers] == [2, 1, 1, 1]
+    assert headers[-1].parent is None
+
+
+def test_a_snapshot_is_made_only_if_something_changed(node: Node) -> None:
+    node.commit(A)
+    first, _ = lane.snapshot(node.writer)
+    again, created = lane.snapshot(node.writer)
+    assert not created
+    assert again.name == first.name
+    node.stage(B, state=State.OPEN)
+    newest, created = lane.snapshot(node.writer)
+    assert created
+    assert newest.sequence == first.sequence + 1
+    assert node.live() == {A}
+
+
+def test_a_token_is_durable_before_it_is_shown(node: Node) -> None:
+    token = tokens.create(node.writer, "press", "contributor")
+    node.lose_disk()
+    node.start()
+    actor = identify(token, get_config())
+    assert actor is not None
+    assert (actor.name, actor.role) == ("press", "contributor")
+
+
+def test_a_token_that_could_not_be_made_durable_is_not_told(new_node: NewNode) -> None:
+    first, second = new_node().start(), new_node()
+    second.start()
+    first.activate()
+    with pytest.raises(Fenced):
+        tokens.create(first.writer, "press", "reader")
+
+
+def test_merges_are_synced_before_their_record_is_sent(node: Node) -> None:
+    """With synchronous=NORMAL a power cut could keep the record and lose the rows."""
+    pragmas = []
+    with write(durable=True), connection.cursor() as cursor:
+        pragmas.append(cursor.execute("PRAGMA synchronous").fetchone()[0])
+    with connection.cursor() as cursor:
+        pragmas.append(cursor.execute("PRAGMA synchronous").fetchone()[0])
+    assert pragmas == [2, 1]
+
+
+def test_the_walk_refuses_a_parent_whose_bytes_changed(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    headers = list(node.writer.snapshots())
+    wrong = headers[0].parent.model_copy(update={"digest": "0" * 64})
+    with pytest.raises(Damaged, match="was linked"):
+        chain.follow(store, wrong, Patience())

@@ -85,11 +85,11 @@ class Committer:
         if steps.claim(session, self.name):
             self._begin(session)
         self._await(session, deadline)
-        self._give_up_in_trouble(session)
-        row = steps.answer(session, trouble=self._writer.trouble)
-        if row.state != State.LIVE:
+        session.refresh_from_db()
+        if session.state in (State.COMMITTING, State.MERGED):
             self._writer.check_writable()
-        return row
+            self._give_up_in_trouble(session)
+        return steps.answer(session, trouble=self._writer.trouble)
 
     def progress(self, session: UploadSession) -> dict[str, Any]:
         """How far the commit is: objects uploaded, of all that it adds."""
@@ -132,11 +132,9 @@ class Committer:
 
     def _give_up_in_trouble(self, session: UploadSession) -> None:
         """At the deadline, with the store failing, a session not merged yet goes back: then that is the answer."""
-        trouble = [] if self._writer.fenced else self._writer.trouble()
-        if trouble:
-            session.refresh_from_db()
-            if session.state == State.COMMITTING:
-                merge.give_back(session, "store-unavailable", f"nothing was committed: {trouble[0]}")
+        trouble = self._writer.trouble()
+        if trouble and session.state == State.COMMITTING:
+            merge.give_back(session, "store-unavailable", f"nothing was committed: {trouble[0]}")
 
     def _run_lane(self) -> None:
         while not self._stop.is_set():

@@ -25,6 +25,8 @@ class Properties:
     expires: bool
     """`expires_after` is honoured."""
     signs_urls: bool
+    keeps_media_type: bool
+    """`get` and `stat` give the media type that `put` was told."""
 
 
 @dataclass(frozen=True)

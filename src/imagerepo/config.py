@@ -31,6 +31,11 @@ class Config(BaseSettings):
         Path("imagerepo-data"),
         description="Folder of the SQLite file and the spool. Ephemeral: it may be lost at any time.",
     )
+    require_store_url: bool = Field(
+        False,
+        description="Refuse to start without IMAGEREPO_STORE_URL. Set in the container: its disk is no place "
+        "for what must last.",
+    )
     store_url: str = Field(
         "",
         description="Where objects are kept: file:///path or swift://container[/prefix].",
@@ -64,6 +69,18 @@ class Config(BaseSettings):
     )
     derivative_workers: Count = Field(2, description="Derivatives made at once by one worker.")
 
+    body_grace_seconds: Seconds = Field(
+        10.0, description="How long a request's body may take, whatever its pace, in seconds."
+    )
+    body_bytes_per_second: Count = Field(
+        4096, description="The least pace of a body after that, on average, in bytes per second; below it: 408."
+    )
+    bodies_at_once: Count = Field(1024, description="Bodies being received by one worker; one more is answered 429.")
+    reading_threads: Count = Field(16, description="Requests that read, answered at once by one worker.")
+    writing_threads: Count = Field(
+        32, description="Requests that write, carried out at once by one worker; a commit waits in one."
+    )
+
     @field_validator("store_url", "snapshot_url")
     @classmethod
     def _known_scheme(cls, url: str) -> str:
@@ -93,6 +110,15 @@ class Config(BaseSettings):
             values["admin_token"] = Path(path).read_text().strip()
         return values
 
+    @model_validator(mode="after")
+    def _has_a_store(self) -> Config:
+        if self.require_store_url and not self.store_url:
+            raise ValueError(
+                f"{PREFIX}STORE_URL: must be given here: swift://container[/prefix], or file:///path of a "
+                "folder that outlives this container"
+            )
+        return self
+
     @property
     def resolved_store_url(self) -> str:
         return self.store_url or f"file://{Path('imagerepo-store').resolve()}"
@@ -107,14 +133,16 @@ def load_config() -> Config:
     try:
         return Config()  # type: ignore[call-arg]  # every field has a default
     except ValidationError as error:
-        lines = [
-            f"{PREFIX}{'_'.join(str(part) for part in item['loc']).upper()}: "
-            + item["msg"].removeprefix("Value error, ")
-            for item in error.errors()
-        ]
+        lines = [_explain(item["loc"], item["msg"]) for item in error.errors()]
         raise ConfigError("bad settings:\n  " + "\n  ".join(lines)) from None
     except OSError as error:
         raise ConfigError(f"{PREFIX}ADMIN_TOKEN_FILE: can't be read: {error}") from None
+
+
+def _explain(location: tuple[int | str, ...], message: str) -> str:
+    """One line: the variable, and what it takes."""
+    name = "_".join(str(part) for part in location).upper()
+    return (f"{PREFIX}{name}: " if name else "") + message.removeprefix("Value error, ")
 
 
 @lru_cache(maxsize=1)

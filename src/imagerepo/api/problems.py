@@ -83,6 +83,13 @@ INTERNAL_ERROR = Kind(
     "The service failed",
     "A defect of the service. Its log says more.",
 )
+STARTING = Kind(
+    "starting",
+    503,
+    "The service is starting",
+    "It is restoring what was committed. Repeat the request after `Retry-After` seconds.",
+    retry_after=1,
+)
 STORE_UNAVAILABLE = Kind(
     "store-unavailable",
     503,

@@ -1,0 +1,73 @@
+# Everything a newcomer needs: `make demo`, `make test`, `make serve`. `make help` lists the rest.
+
+PYTHON ?= python3
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+SWIFT_VENV := .swift-venv
+BIN := $(VENV)/bin
+
+# What `make demo`, `make serve` and `make corpus` take.
+PHOTOS ?=
+STORE ?= local
+HOST ?= 127.0.0.1
+PORT ?= 8000
+CORPUS ?=
+# Test processes; the tests of crashes start servers of their own.
+JOBS ?= auto
+
+.PHONY: help
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: setup
+setup: $(VENV)/.done $(SWIFT_VENV)/.done  ## build the virtual environments; quick when nothing changed
+
+$(VENV)/.done: requirements.txt pyproject.toml scripts/setup
+	scripts/setup $(PYTHON) $(VENV) requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(SWIFT_VENV)/.done: requirements-swift.txt scripts/setup
+	scripts/setup $(PYTHON) $(SWIFT_VENV) requirements-swift.txt
+	touch $@
+
+.PHONY: demo
+demo: setup  ## the main job end to end (PHOTOS=folder, STORE=swift)
+	$(BIN)/imagerepo demo --store $(STORE) $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+.PHONY: test
+test: setup lint  ## the whole suite, on a real Swift too; a skipped test fails it
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+.PHONY: lint
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: serve
+serve: setup  ## leave a server running (HOST, PORT), on a local store or on IMAGEREPO_STORE_URL
+	exec $(BIN)/imagerepo serve --host $(HOST) --port $(PORT)
+
+.PHONY: corpus
+corpus: setup  ## push a folder of good, bad and edge images (CORPUS=folder) and check each answer
+	@test -n "$(CORPUS)" || { echo "say which: make corpus CORPUS=folder" >&2; exit 2; }
+	$(BIN)/python -m imagerepo.testing.corpus "$(CORPUS)"
+
+.PHONY: soak
+soak: setup  ## reserved for the long run
+	@echo "there is no soak test yet; bench/ holds: $$(ls bench)"
+
+.PHONY: bench
+bench: setup  ## measure how bodies come in (some minutes)
+	$(BIN)/python bench/uploads.py --write
+
+.PHONY: lock
+lock:  ## resolve the dependencies anew into requirements*.txt
+	$(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/python -m pip install --quiet --upgrade pip pip-tools
+	scripts/lock .lock-venv/bin/pip-compile
+	rm -rf .lock-venv

@@ -1,0 +1,65 @@
+"""How commands print: data on stdout, as a table or as JSON; everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+PIPED_WIDTH = 160
+"""Of tables that no terminal gives a width."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> None:
+    """Print one line for each row; `empty` (on stderr) if there is none."""
+    if as_json:
+        sys.stdout.write(orjson.dumps(list(rows), option=orjson.OPT_INDENT_2).decode() + "\n")
+    elif not rows:
+        note(empty)
+    else:
+        console = Console(markup=False, highlight=False)
+        if not console.is_terminal:
+            console.width = PIPED_WIDTH
+        console.print(_table(rows))
+
+
+def show_lines(rows: Sequence[dict[str, Any]], *, as_json: bool, line: Callable[[dict[str, Any]], str]) -> None:
+    """Print each row as JSON, or as what `line` makes of it."""
+    if as_json:
+        show(rows, as_json=True, empty="")
+    else:
+        sys.stdout.write("\n".join(map(line, rows)))
+
+
+def show_one(row: Mapping[str, Any], *, as_json: bool, line: str) -> None:
+    """Print one thing: all of it as JSON, or `line`."""
+    sys.stdout.write((orjson.dumps(row, option=orjson.OPT_INDENT_2).decode() if as_json else line) + "\n")
+
+
+def note(line: str) -> None:
+    """Tell the person at the terminal."""
+    sys.stderr.write(f"{line}\n")
+
+
+def byte_progress() -> Progress:
+    """A bar of bytes on stderr; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    return table

@@ -21,7 +21,7 @@ from imagerepo.durability.settle import Patience, settle
 from imagerepo.durability.state import ChainState, Disk, Final
 from imagerepo.errors import Damaged, Fenced
 from imagerepo.store.objects import ObjectStore
-from imagerepo.testing.failpoints import step
+from imagerepo.testing.failpoints import effect, step
 
 
 class Writer:
@@ -87,7 +87,8 @@ class Writer:
         if entry:
             self._finish(entry)
         elif self._pages_open().log_bytes() > RECYCLE_BYTES:
-            self._pages_open().recycle()
+            with step("lane.recycle"), effect("pages.recycle"):
+                self._pages_open().recycle()
 
     def owes(self) -> bool:
         """Whether a record lies in the outbox."""
@@ -107,7 +108,8 @@ class Writer:
     def changed(self) -> bool:
         """Whether anything was committed here since the last final record was cut."""
         final = self.state.final
-        return final is None or self._pages_open().changed_since(final.position)
+        with step("snapshot.compare"), effect("pages.compare"):
+            return final is None or self._pages_open().changed_since(final.position)
 
     def snapshots(self) -> Iterator[Header]:
         """The headers of the chain, newest first, read from the store as they are asked for."""

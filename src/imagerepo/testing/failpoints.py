@@ -9,18 +9,22 @@ IMAGEREPO_FAILPOINT=NAME[#K]      act when NAME is passed for the K-th time (fro
 IMAGEREPO_FAILPOINT_ACTION=       kill-group (default): SIGKILL to the whole process group, as a power cut
                                   kill-self: SIGKILL to this process alone
                                   raise: FailpointReached
-IMAGEREPO_FAILPOINT_TRACE=FILE    append the name of every failpoint passed, a line each
+IMAGEREPO_FAILPOINT_TRACE=FILE    append what happens, in order, a line each: `<pid>.<thread> <what>`, where what is
+                                  the name of a failpoint passed, or `!commit` or `!file …` for an effect seen
+                                  from below (SQLite's own trace, Python's audit events): what no failpoint
+                                  surrounds is an effect that was forgotten
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import cache
 
 _TARGET, _, _NTH = os.environ.get("IMAGEREPO_FAILPOINT", "").partition("#")
 _ACTION = os.environ.get("IMAGEREPO_FAILPOINT_ACTION", "kill-group")
@@ -41,7 +45,7 @@ def failpoint(name: str) -> None:
     if not ARMED:
         return
     if _TRACE:
-        _append(Path(_TRACE), name)
+        _note(name)
     with _counting:
         _passed[name] += 1
         reached = name == _TARGET and _passed[name] == int(_NTH or 1)
@@ -83,9 +87,38 @@ def _act(name: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _append(path: Path, line: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.write(fd, f"{line}\n".encode())
-    finally:
-        os.close(fd)
+def _note(what: str) -> None:
+    line = f"{os.getpid()}.{threading.get_ident()} {what}\n"
+    fd = _trace_file()
+    os.write(fd, line.encode())
+
+
+@cache
+def _trace_file() -> int:
+    return os.open(_TRACE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+_CHANGES = frozenset({"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"})
+
+
+def _audit(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "sqlite3.connect/handle":
+        arguments[0].set_trace_callback(_on_statement)  # type: ignore[attr-defined]
+    elif event in _CHANGES:
+        _note(f"!file {event} {arguments[0]!s}")
+    elif event == "open" and isinstance(arguments[0], str | bytes) and _writes(arguments[2]):
+        _note(f"!file open {os.fsdecode(arguments[0])}")
+
+
+def _writes(flags: object) -> bool:
+    return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
+
+
+def _on_statement(statement: str) -> None:
+    if statement.strip().upper().startswith("COMMIT"):
+        _note("!commit")
+
+
+if _TRACE:
+    _trace_file()
+    sys.addaudithook(_audit)

@@ -105,6 +105,25 @@ TABLE: dict[type[BaseException], Kind] = {
     errors.LengthRequired: LENGTH_REQUIRED,
     requests.WrongMediaType: UNSUPPORTED_MEDIA_TYPE,
     requests.BodyTooLarge: TOO_LARGE,
+    requests.PreconditionFailed: Kind(
+        "precondition-failed",
+        412,
+        "It is not what the condition names",
+        "Read it again: its `ETag` is another one now.",
+    ),
+    requests.RangeNotSatisfiable: Kind(
+        "range-not-satisfiable",
+        416,
+        "The range lies beyond the end",
+        "`Content-Range` says how many bytes there are.",
+    ),
+    requests.NotCanonical: Kind(
+        "not-canonical",
+        400,
+        "Not the name of an image",
+        "Each image has one spelling, so that caches keep it once. `canonical` is the one that was meant, "
+        "where that can be told.",
+    ),
     DjangoBadRequest: BAD_REQUEST,
     SuspiciousOperation: BAD_REQUEST,
     Http404: NOT_FOUND,
@@ -163,6 +182,12 @@ TABLE: dict[type[BaseException], Kind] = {
     ),
     errors.LargerThanBase: Kind(
         "larger-than-base", 400, "Larger than the base image", "Derivatives are never enlarged."
+    ),
+    errors.TooCostlyToMake: Kind(
+        "too-costly-to-make",
+        400,
+        "The image can't be made within the limits",
+        "`detail` says which limit. Ask for a smaller size or another format.",
     ),
     errors.DamagedBase: Kind(
         "damaged-base",

@@ -5,7 +5,10 @@ RequestError
 ├── NoSuchResource      nothing at this path
 ├── Gone                it was there until some revision
 ├── WrongMediaType      a body of a type that is not taken here
-└── BodyTooLarge        a body of JSON or form fields over its limit
+├── BodyTooLarge        a body of JSON or form fields over its limit
+├── PreconditionFailed  If-Match names another version
+├── RangeNotSatisfiable no byte of the range exists (has `size`)
+└── NotCanonical        not the name of an image (may have `canonical`, the path that was meant)
 """
 
 from __future__ import annotations
@@ -45,3 +48,23 @@ class WrongMediaType(RequestError):
 
 class BodyTooLarge(RequestError):
     pass
+
+
+class PreconditionFailed(RequestError):
+    pass
+
+
+class RangeNotSatisfiable(RequestError):
+    """`size` is the object's, in bytes."""
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class NotCanonical(RequestError):
+    """`canonical` is the path that was meant, if one can be told."""
+
+    def __init__(self, message: str, *, canonical: str | None) -> None:
+        super().__init__(message)
+        self.canonical = canonical

@@ -40,9 +40,19 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["imagerepo.api.auth.MayBrowse"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [],  # bodies are read by api/parsing.py, after a request is known to be allowed
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "imagerepo.api.views.AnyAccept",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "imagerepo.api.negotiation.AnyAccept",
     "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "imagerepo.api.handlers.handle",
     "UNAUTHENTICATED_USER": None,
     "UNAUTHENTICATED_TOKEN": None,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    # Answers of 4xx are no news to an operator; those of 5xx are, with their traceback.
+    "loggers": {"django": {"handlers": [], "propagate": True}, "django.request": {"level": "ERROR"}},
 }

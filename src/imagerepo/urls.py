@@ -2,10 +2,12 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from imagerepo.api import problem_pages
+from imagerepo.api import problem_pages, session_images, sessions
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("problems/<slug:slug>", problem_pages.page),
+    *sessions.urlpatterns,
+    *session_images.urlpatterns,
 ]
 
 handler400 = "imagerepo.api.handlers.bad_request"

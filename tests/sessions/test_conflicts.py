@@ -94,14 +94,14 @@ def test_an_upload_that_changes_nothing_never_conflicts(repository: Repository):
     assert found(session) == []
 
 
-def test_one_staged_change_is_asked_for_alone(repository: Repository):
+def test_some_staged_changes_are_asked_for_alone(repository: Repository):
     commit(repository, "first", "second")
     session = repository.open_session()
     changed = staging.stage_metadata(session, ident("first"), {"title": "mine"})
     calm = staging.stage_metadata(session, ident("second"), {"title": "mine"})
     update(repository, "first", "theirs")
-    assert conflicts.of_change(changed)["code"] == "changed"
-    assert conflicts.of_change(calm) is None
+    assert list(conflicts.of_changes([changed, calm])) == [changed.ident]
+    assert conflicts.of_changes([calm]) == {}
 
 
 def test_the_later_commit_is_refused_and_its_session_stays_open(repository: Repository):

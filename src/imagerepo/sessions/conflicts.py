@@ -6,7 +6,7 @@ Current means merged, also where that is not live yet: a merge compares with the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, TypedDict
 
 from django.db.models import Max, QuerySet
@@ -30,9 +30,10 @@ def of(session: UploadSession) -> list[Conflict]:
     return list(_conflicts(StagedImage.objects.filter(session=session).exclude(action=Action.NONE)))
 
 
-def of_change(change: StagedImage) -> Conflict | None:
-    """The conflict of one staged change."""
-    return next(_conflicts(StagedImage.objects.filter(pk=change.pk).exclude(action=Action.NONE)), None)
+def of_changes(changes: Iterable[StagedImage]) -> dict[str, Conflict]:
+    """The conflicts of some staged changes, by ident."""
+    staged = StagedImage.objects.filter(pk__in=[change.pk for change in changes]).exclude(action=Action.NONE)
+    return {conflict["ident"]: conflict for conflict in _conflicts(staged)}
 
 
 def _conflicts(changes: QuerySet[StagedImage]) -> Iterator[Conflict]:

@@ -122,6 +122,12 @@ def staged(session: UploadSession, ident: str) -> StagedImage | None:
     return StagedImage.objects.filter(session=session, ident=ident).first()
 
 
+def changes(session: UploadSession, *, limit: int, after: int = 0) -> list[StagedImage]:
+    """Up to `limit` changes in the order of their `id`, from beyond `after` on."""
+    rows = StagedImage.objects.filter(session=session, id__gt=after).exclude(action=Action.NONE)
+    return list(rows.order_by("id")[:limit])
+
+
 def live_version(ident: str) -> ImageVersion | None:
     """What everybody sees of the image now."""
     return queries.version_at(ident, queries.head())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from functools import partial
@@ -14,6 +15,8 @@ from imagerepo.errors import ImagerepoError, LengthRequired, TooLarge
 from imagerepo.gateway.bodies import MEMORY_BYTES, Receive, Receiver
 from imagerepo.gateway.calls import Answer, Scope, call, environ_of
 from imagerepo.gateway.threads import Threads
+
+log = logging.getLogger(__name__)
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Refuse = Callable[[ImagerepoError, str], Answer]
@@ -116,9 +119,12 @@ class Gateway:
         self._ready()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        self._reading.stop()
-        self._writing.stop()
-        self._close()
+        try:
+            self._reading.stop()
+            self._writing.stop()
+            self._close()
+        except Exception:  # granian would pass over it in silence
+            log.exception("the worker did not close cleanly")
         await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -11,7 +11,6 @@ from django.db import connection
 
 from imagerepo.config import get_config
 from imagerepo.durability import chain
-from imagerepo.durability.gate import write
 from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.errors import Damaged, Fenced, StoreRefused
 from imagerepo.sessions import lane, tokens
@@ -23,6 +22,7 @@ from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import Fault, FaultyStore
 from tests.durability.node import Node
 
+NORMAL, FULL = 1, 2
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 NewNode = Callable[[], Node]
 
@@ -323,12 +323,18 @@ def test_a_token_that_could_not_be_made_durable_is_not_told(new_node: NewNode) -
 
 def test_merges_are_synced_before_their_record_is_sent(node: Node) -> None:
     """With synchronous=NORMAL a power cut could keep the record and lose the rows."""
-    pragmas = []
-    with write(durable=True), connection.cursor() as cursor:
-        pragmas.append(cursor.execute("PRAGMA synchronous").fetchone()[0])
-    with connection.cursor() as cursor:
-        pragmas.append(cursor.execute("PRAGMA synchronous").fetchone()[0])
-    assert pragmas == [2, 1]
+    levels = []
+
+    def watch(execute, sql, params, many, context):  # noqa: ANN001, ANN202
+        answer = execute(sql, params, many, context)
+        if sql.startswith(('INSERT INTO "imagerepo_revision"', 'UPDATE "imagerepo_head"')):
+            row = connection.connection.execute("PRAGMA synchronous").fetchone()
+            levels.append((sql.split()[0], row[0]))
+        return answer
+
+    with connection.execute_wrapper(watch):
+        node.commit(A)
+    assert levels == [("INSERT", FULL), ("UPDATE", NORMAL)]
 
 
 def test_the_walk_refuses_a_parent_whose_bytes_changed(node: Node, store: FaultyStore) -> None:

@@ -281,3 +281,32 @@ def test_a_living_workers_commits_are_left_to_it(new_worker: Callable[[], Worker
         move(session, "claim", committer=other.committer.name)
     alive.committer.start()
     assert alive.commit(session, wait=1.5).state == State.COMMITTING
+
+
+def test_two_workers_commit_at_once_without_losing_or_mixing_anything(
+    new_worker: Callable[[], Worker], node: Node
+) -> None:
+    workers = [new_worker(), new_worker()]
+    for worker in workers:
+        worker.committer.start()
+    contents = [f"{number}".encode() for number in range(24)]
+    answers: list[UploadSession] = []
+
+    def commit(worker: Worker, mine: list[bytes]) -> None:
+        try:
+            answers.extend(worker.commit(worker.stage(content)) for content in mine)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=commit, args=(workers[number % 2], contents[number::6])) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answer.revision for answer in answers) == list(range(1, 25))
+    sequences = [header.sequence for header in workers[0].writer.snapshots()]
+    assert sequences == list(range(len(sequences), 0, -1))
+    for worker in workers:
+        worker.close()
+    node.lose_disk()
+    assert node.start().live() == {ident(content) for content in contents}

@@ -117,6 +117,13 @@ TABLE: dict[type[BaseException], Kind] = {
         "The range lies beyond the end",
         "`Content-Range` says how many bytes there are.",
     ),
+    requests.NotReady: Kind(
+        "not-ready",
+        503,
+        "The service is not ready",
+        "`reasons` say why. What is committed can be read all the same.",
+        retry_after=5,
+    ),
     requests.NotCanonical: Kind(
         "not-canonical",
         400,

@@ -1,13 +1,13 @@
-"""Images as JSON, the same wherever they are shown."""
+"""Images, revisions and snapshots as JSON, the same wherever they are shown."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from imagerepo.catalogue.models import Descriptive, ImageVersion, Technical
-from imagerepo.store import names
-from imagerepo.store.fitting import fit
+from imagerepo.catalogue.models import Descriptive, ImageVersion, Revision, Technical
+from imagerepo.durability.records import Header
+from imagerepo.store import names, variants
 from imagerepo.store.formats import BY_NAME
 from imagerepo.store.names import Variant
 
@@ -68,6 +68,30 @@ def version_json(version: ImageVersion) -> Json:
     )
 
 
+def revision_json(revision: Revision) -> Json:
+    """An entry of the log."""
+    return {
+        "revision": revision.number,
+        "session": revision.session,
+        "title": revision.title,
+        "owner": revision.owner,
+        "committed_at": revision.committed_at,
+        "counts": {"add": revision.added, "update": revision.updated, "remove": revision.removed},
+    }
+
+
+def snapshot_json(header: Header) -> Json:
+    """A snapshot of the chain; `bytes` as stored."""
+    return {
+        "sequence": header.sequence,
+        "epoch": header.epoch,
+        "kind": header.kind,
+        "revision": header.head_after,
+        "bytes": header.stored_bytes,
+        "created_at": header.created_at,
+    }
+
+
 def image_links(ident: str, technical: Technical) -> dict[str, str]:
     """Where the image is found once it is live."""
     return {
@@ -81,8 +105,8 @@ def image_links(ident: str, technical: Technical) -> dict[str, str]:
 
 def thumbnail(technical: Technical) -> Variant:
     """The variant that stands for the image in a listing: PNG where it can be transparent, else JPEG."""
-    width, height = fit(technical.width, technical.height, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    return Variant(width, height, "png" if technical.has_alpha else "jpg")
+    size = variants.fit(technical.width, technical.height, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    return Variant(*size, "png" if technical.has_alpha else "jpg")
 
 
 def media_type(technical: Technical) -> str:

@@ -8,6 +8,7 @@ RequestError
 ├── BodyTooLarge        a body of JSON or form fields over its limit
 ├── PreconditionFailed  If-Match names another version
 ├── RangeNotSatisfiable no byte of the range exists (has `size`)
+├── NotReady            asked whether it is ready, it is not (has `reasons`)
 └── NotCanonical        not the name of an image (may have `canonical`, the path that was meant)
 """
 
@@ -60,6 +61,14 @@ class RangeNotSatisfiable(RequestError):
     def __init__(self, message: str, *, size: int) -> None:
         super().__init__(message)
         self.size = size
+
+
+class NotReady(RequestError):
+    """`reasons` are sentences, one for each thing that is in the way."""
+
+    def __init__(self, message: str, *, reasons: Sequence[str]) -> None:
+        super().__init__(message)
+        self.reasons = list(reasons)
 
 
 class NotCanonical(RequestError):

@@ -115,7 +115,7 @@ class SwiftStore:
         )
         length = int(answer["content-length"])
         size = int(answer.get("content-range", f"/{length}").rpartition("/")[2])
-        return FileReader(object_info(name, answer, size), cast(BinaryIO, _Body(name, body)), length)
+        return FileReader(object_info(name, answer, size), cast(BinaryIO, _Body(name, body.resp)), length)
 
     def stat(self, name: str, *, newest: bool = False) -> ObjectInfo:
         call, headers = Call("stat", name), _newest(newest)
@@ -269,15 +269,19 @@ class _Cluster:
 
 
 class _Body:
-    """The body of a GET as a file whose reading fails as the seam says."""
+    """The body of a GET as a file whose reading fails as the seam says.
 
-    def __init__(self, name: str, body: Any) -> None:
+    It is read from the answer itself: swiftclient's own body reads from whatever answer its connection got
+    last, so that another call in this thread would put other bytes into it.
+    """
+
+    def __init__(self, name: str, answer: requests.Response) -> None:
         self._name = name
-        self._body = body
+        self._answer = answer
 
     def read(self, size: int) -> bytes:
         try:
-            chunk: bytes = self._body.read(size)
+            chunk: bytes = self._answer.raw.read(size)
         except _TRANSPORT_ERRORS as error:
             raise StoreUnavailable(
                 f"get {self._name}: the body broke off: {error}", op="get", name=self._name
@@ -285,7 +289,7 @@ class _Body:
         return chunk
 
     def close(self) -> None:
-        self._body.close()
+        self._answer.close()
 
 
 def _translated(send: Callable[[_Line], T], line: _Line) -> T:

@@ -2,12 +2,15 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from imagerepo.api import problem_pages, session_images, sessions
+from imagerepo.api import browse, delivery, operations, problem_pages, session_images, sessions
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("problems/<slug:slug>", problem_pages.page),
     *sessions.urlpatterns,
     *session_images.urlpatterns,
+    *browse.urlpatterns,
+    *delivery.urlpatterns,
+    *operations.urlpatterns,
 ]
 
 handler400 = "imagerepo.api.handlers.bad_request"

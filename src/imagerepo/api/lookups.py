@@ -1,0 +1,34 @@
+"""Which version of which image a path and its `at` mean, or why there is none."""
+
+from __future__ import annotations
+
+import re
+
+from rest_framework.request import Request
+
+from imagerepo.api.parsing import bad_parameter
+from imagerepo.api.requests import Gone, NoSuchResource
+from imagerepo.catalogue import queries
+from imagerepo.catalogue.models import ImageVersion
+
+WHOLE_NUMBER = re.compile("[0-9]{1,18}")
+
+
+def revision_asked(request: Request) -> int:
+    """The revision in the parameter `at`, else head. Raises BadRequest for one that is not live."""
+    head = queries.head()
+    text = request.query_params.get("at", str(head))
+    if not WHOLE_NUMBER.fullmatch(text) or int(text) > head:
+        raise bad_parameter("at", f"not a revision from 0 to {head}")
+    return int(text)
+
+
+def live_version(ident: str, at: int) -> ImageVersion:
+    """The image as revision `at` shows it. Raises NoSuchResource, or Gone if it was removed by then."""
+    version = queries.newest_version(ident, at)
+    if version is None:
+        raise NoSuchResource(f"no image {ident} was live by revision {at}")
+    if version.valid_to <= at:
+        removed = version.valid_to
+        raise Gone(f"revision {removed} removed the image; ?at={removed - 1} shows it", revision=removed)
+    return version

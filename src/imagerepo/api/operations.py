@@ -1,0 +1,101 @@
+"""Operations: is it alive, is it ready, and the snapshots that make it durable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from django.http import HttpResponse
+from django.urls import path
+from rest_framework import serializers
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from imagerepo.api.answers import answer
+from imagerepo.api.auth import require
+from imagerepo.api.parsing import check_parameters, has_body, json_body, next_page, number_cursor, page_size
+from imagerepo.api.representation import snapshot_json
+from imagerepo.api.requests import NotReady
+from imagerepo.api.validation import StrictSerializer, validated
+from imagerepo.api.views import ApiView
+from imagerepo.durability.records import Header
+from imagerepo.durability.writer import Writer
+from imagerepo.errors import StoreUnavailable
+from imagerepo.sessions import lane
+from imagerepo.sessions.service import current
+
+UNCACHED = {"Cache-Control": "no-store"}
+
+
+class LiveView(ApiView):
+    """GET /livez: this process answers. Asks nothing of disk or store."""
+
+    permission_classes: list[type[BasePermission]] = []
+
+    def get(self, request: Request) -> HttpResponse:
+        return answer({"status": "live"}, headers=UNCACHED)
+
+
+class ReadyView(ApiView):
+    """GET /readyz: it can commit too, or the reasons why not."""
+
+    permission_classes: list[type[BasePermission]] = []
+
+    def get(self, request: Request) -> HttpResponse:
+        reasons = current().writer.trouble()
+        if reasons:
+            raise NotReady("; ".join(reasons), reasons=reasons)
+        return answer({"status": "ready"}, headers=UNCACHED)
+
+
+class SnapshotParameters(StrictSerializer):
+    """The body of POST /api/v1/snapshots. A base may stand in for a delta; the answer says which it is."""
+
+    kind = serializers.ChoiceField(choices=["delta", "base"], required=False)
+
+
+class SnapshotsView(ApiView):
+    """GET and POST /api/v1/snapshots"""
+
+    permission_classes = [require("admin")]
+
+    def get(self, request: Request) -> HttpResponse:
+        check_parameters(request, "limit", "cursor")
+        limit, before = page_size(request), number_cursor(request)
+        headers = list(islice(_older(_writer().snapshots(), before), limit + 1))
+        last = headers[limit - 1].sequence if len(headers) > limit else None
+        results = [snapshot_json(header) for header in headers[:limit]]
+        return answer({"results": results, "next": next_page(request, last)}, headers=UNCACHED)
+
+    def post(self, request: Request) -> HttpResponse:
+        check_parameters(request)
+        _check_body(request)
+        writer = _writer()
+        writer.check_writable()
+        header, created = lane.snapshot(writer)
+        return answer(snapshot_json(header), 201 if created else 200, headers=UNCACHED)
+
+
+def _writer() -> Writer:
+    """The writer. Raises StoreUnavailable while its store is known to fail: to ask it would be to wait."""
+    writer = current().writer
+    trouble = writer.disk.trouble()
+    if trouble:
+        raise StoreUnavailable(f"the store of snapshots fails since {trouble.since:%H:%M:%S}: {trouble.reason}")
+    return writer
+
+
+def _older(headers: Iterator[Header], before: int | None) -> Iterator[Header]:
+    return (header for header in headers if before is None or header.sequence < before)
+
+
+def _check_body(request: Request) -> dict[str, Any]:
+    return validated(SnapshotParameters(data=json_body(request))) if has_body(request) else {}
+
+
+urlpatterns = [
+    path("livez", LiveView.as_view()),
+    path("readyz", ReadyView.as_view()),
+    path("api/v1/snapshots", SnapshotsView.as_view()),
+]

@@ -325,7 +325,7 @@ def test_merges_are_synced_before_their_record_is_sent(node: Node) -> None:
     """With synchronous=NORMAL a power cut could keep the record and lose the rows."""
     levels = []
 
-    def watch(execute, sql, params, many, context):  # noqa: ANN001, ANN202
+    def watch(execute, sql, params, many, context):
         answer = execute(sql, params, many, context)
         if sql.startswith(('INSERT INTO "imagerepo_revision"', 'UPDATE "imagerepo_head"')):
             row = connection.connection.execute("PRAGMA synchronous").fetchone()

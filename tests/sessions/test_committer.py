@@ -78,7 +78,8 @@ def node(tmp_path: Path, snapshots: FaultyStore, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def new_worker(node: Node) -> Iterator[Callable[[], Worker]]:
+def new_worker(node: Node, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], Worker]]:
+    """Workers of one node. Whatever the store does, no step may break off with an error of our own."""
     workers: list[Worker] = []
     images = FaultyStore(Door(MemoryStore()))
 
@@ -89,6 +90,7 @@ def new_worker(node: Node) -> Iterator[Callable[[], Worker]]:
     yield make
     for worker in workers:
         worker.close()
+    assert [record.getMessage() for record in caplog.get_records("call") if record.levelname == "ERROR"] == []
 
 
 @pytest.fixture
@@ -287,6 +289,7 @@ def test_two_workers_commit_at_once_without_losing_or_mixing_anything(
     new_worker: Callable[[], Worker], node: Node
 ) -> None:
     workers = [new_worker(), new_worker()]
+    node.store.latency_seconds = 0.01
     for worker in workers:
         worker.committer.start()
     contents = [f"{number}".encode() for number in range(24)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, TypeAlias, TypeVar
@@ -30,10 +31,14 @@ class _Order:
 
 
 class FaultyStore:
-    """Eight methods of a store, each failing as ordered with `fail`; `calls` are those it saw, in order."""
+    """Eight methods of a store, each failing as ordered with `fail`; `calls` are those it saw, in order.
 
-    def __init__(self, store: ObjectStore) -> None:
+    Every call takes `latency_seconds` longer.
+    """
+
+    def __init__(self, store: ObjectStore, *, latency_seconds: float = 0.0) -> None:
         self._store = store
+        self.latency_seconds = latency_seconds
         self.properties = store.properties
         self.calls: list[tuple[str, str]] = []
         self._orders: list[_Order] = []
@@ -116,6 +121,7 @@ class FaultyStore:
         raise InDoubt(f"{op} {name}: the answer was lost", op=op, name=name)
 
     def _next(self, op: str, name: str) -> Fault | None:
+        time.sleep(self.latency_seconds)
         with self._lock:
             self.calls.append((op, name))
             for order in self._orders:

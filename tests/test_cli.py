@@ -1,0 +1,139 @@
+"""The command line: exit statuses, JSON, and one clear sentence for whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imagerepo.cli import app
+from imagerepo.config import Config
+from imagerepo.testing.servers import Server
+from tests.conftest import ADMIN_TOKEN, NewServer
+
+COMMANDS = ["", "serve", "token", "token create", "token list", "snapshot", "snapshot create", "snapshot list",
+            "restore", "config", "demo", "manage"]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_an_unknown_command_is_wrong_use(new_server: NewServer) -> None:
+    assert new_server().command("frobnicate").returncode == 2
+
+
+def test_config_prints_every_setting_and_hides_secrets(new_server: NewServer) -> None:
+    result = new_server(max_frames="7").command("config")
+    lines = result.stdout.splitlines()
+    assert result.returncode == 0
+    assert "IMAGEREPO_MAX_FRAMES=7" in lines
+    assert {f"IMAGEREPO_{name.upper()}" for name in Config.model_fields} == {
+        line.partition("=")[0] for line in lines if "=" in line and not line.startswith("#")
+    }
+    assert ADMIN_TOKEN not in result.stdout
+
+
+def test_config_as_json_has_value_default_type_and_meaning(new_server: NewServer) -> None:
+    rows = json.loads(new_server(max_frames="7").command("config", "--json").stdout)
+    (row,) = [row for row in rows if row["variable"] == "IMAGEREPO_MAX_FRAMES"]
+    assert row == {
+        "variable": "IMAGEREPO_MAX_FRAMES",
+        "value": 7,
+        "default": 1000,
+        "type": "int",
+        "meaning": "Frames per image.",
+    }
+
+
+def test_a_token_made_beside_the_server_opens_sessions(server: Server) -> None:
+    made = server.command("token", "create", "ann", "--role", "contributor")
+    assert (made.returncode, made.stderr) == (0, "")
+    with server.client(made.stdout.strip()) as ann:
+        assert ann.post("/api/v1/sessions", json={}).json()["owner"] == "ann"
+    listed = json.loads(server.command("token", "list", "--json").stdout)
+    assert [(row["name"], row["role"]) for row in listed if row["name"] == "ann"] == [("ann", "contributor")]
+    assert made.stdout.strip() not in json.dumps(listed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("twice", "--role", "reader"), "there is a token named 'twice' already"),
+        (("no/name", "--role", "reader"), "'no/name' is no token name"),
+        (("bob", "--role", "king"), "'king' is no role"),
+    ],
+)
+def test_a_token_that_can_not_be_made_is_wrong_use(server: Server, arguments: tuple[str, ...], complaint: str) -> None:
+    if arguments[0] == "twice":
+        server.command("token", "create", *arguments)
+    _assert_fails(server.command("token", "create", *arguments), 2, complaint)
+
+
+def test_a_token_is_durable_before_it_is_printed(new_server: NewServer) -> None:
+    server = new_server().start()
+    token = server.command("token", "create", "ann", "--role", "contributor").stdout.strip()
+    server.kill()
+    server.lose_disk()
+    server.start()
+    assert server.client(token).post("/api/v1/sessions", json={}).status_code == 201
+
+
+def test_without_a_server_a_command_claims_nothing_by_itself(new_server: NewServer) -> None:
+    production = new_server("production").start()
+    elsewhere = new_server("elsewhere")
+    _assert_fails(elsewhere.command("token", "create", "ann", "--role", "reader"), 1, "no server runs on")
+    assert production.admin.post("/api/v1/sessions", json={}).status_code == 201
+
+
+def test_with_claim_a_command_is_a_server_for_a_moment(new_server: NewServer) -> None:
+    server = new_server()
+    made = server.command("token", "create", "ann", "--role", "contributor", "--claim")
+    assert made.returncode == 0, made.stderr
+    server.start()
+    assert server.client(made.stdout.strip()).post("/api/v1/sessions", json={}).status_code == 201
+
+
+def test_snapshots_are_listed_newest_first_and_made_only_where_something_changed(new_server: NewServer) -> None:
+    server = new_server().start()
+    server.command("token", "create", "ann", "--role", "reader")
+    first = json.loads(server.command("snapshot", "create", "--json").stdout)
+    again = json.loads(server.command("snapshot", "create", "--json").stdout)
+    assert again == first
+    listed = json.loads(server.command("snapshot", "list", "--json").stdout)
+    assert listed[0] == first
+    assert [row["sequence"] for row in listed] == sorted((row["sequence"] for row in listed), reverse=True)
+    assert {row["kind"] for row in listed} <= {"base", "delta"}
+
+
+def test_a_restore_beside_a_running_server_gives_its_database(new_server: NewServer, tmp_path: Path) -> None:
+    server = new_server().start()
+    server.command("token", "create", "ann", "--role", "reader")
+    restored = json.loads(server.command("restore", "--to", str(tmp_path / "beside"), "--json").stdout)
+    with sqlite3.connect(restored["database"]) as database:
+        assert database.execute("SELECT name FROM imagerepo_token").fetchall() == [("ann",)]
+    database.close()
+    assert server.admin.post("/api/v1/sessions", json={}).status_code == 201
+
+
+def test_a_restore_into_a_folder_in_use_is_refused(server: Server) -> None:
+    _assert_fails(server.command("restore", "--to", str(server.data_dir)), 1, "restore into another folder")
+
+
+def test_a_restore_of_nothing_is_an_error(new_server: NewServer, tmp_path: Path) -> None:
+    _assert_fails(new_server().command("restore", "--to", str(tmp_path / "beside")), 1, "holds no snapshot")
+
+
+def _assert_fails(result: subprocess.CompletedProcess[str], status: int, complaint: str) -> None:
+    """With this exit status, and one sentence on stderr."""
+    assert (result.returncode, result.stdout) == (status, "")
+    assert complaint in result.stderr
+    assert result.stderr.startswith("imagerepo: ")
+    assert "Traceback" not in result.stderr

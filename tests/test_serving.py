@@ -1,0 +1,164 @@
+"""`imagerepo serve` as a process: how it starts, stops, and outlives its workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from imagerepo.durability.locks import acquire
+from imagerepo.testing.servers import Server
+from tests.conftest import NewServer
+from tests.wires import Wire
+
+WAIT_SECONDS = 20.0
+NO_SWIFT = {"ST_AUTH": "http://127.0.0.1:9/auth/v1.0", "ST_USER": "nobody", "ST_KEY": "nothing"}
+
+
+def test_it_serves_and_ends_with_status_0_on_sigterm(new_server: NewServer) -> None:
+    server = new_server().start()
+    assert server.client().get("/livez").status_code == 200
+    assert server.stop() == 0
+    assert _children_of(server.pid) == []
+
+
+def test_workers_are_spawned_and_not_forked(new_server: NewServer) -> None:
+    server = new_server(workers=2).start()
+    workers = _workers(server)
+    assert len(workers) == 2
+    # A forked process keeps its parent's command line.
+    assert all("multiprocessing.spawn" in _command_line(pid) for pid in workers)
+
+
+def test_a_request_under_way_is_finished_on_sigterm(new_server: NewServer) -> None:
+    server = new_server().start()
+    body = b'{"title": "in time"}'
+    wire = Wire(server.url)
+    headers = f"Authorization: Bearer {server.admin_token}", "Content-Type: application/json"
+    wire.request("POST /api/v1/sessions", *headers, f"Content-Length: {len(body)}")
+    wire.send(body[:5])
+    _until(lambda: server.client().get("/livez").status_code == 200)  # so the head above was read, too
+    os.kill(server.pid, signal.SIGTERM)
+    _until(lambda: _refuses_connections(server))
+    wire.send(body[5:])
+    assert wire.reply().status == 201
+    wire.close()
+    assert server.stop() == 0
+
+
+def test_a_dead_worker_is_replaced_and_the_others_go_on(new_server: NewServer) -> None:
+    server = new_server(workers=2).start()
+    for _ in range(2):  # twice within seconds
+        first, other = _workers(server)
+        os.kill(first, signal.SIGKILL)
+        _until(lambda first=first, other=other: len({*_workers(server)} - {first}) == 2 and other in _workers(server))
+    _until(lambda: _answers(server))
+    assert server.stop() == 0
+
+
+def test_workers_and_decoders_end_with_a_killed_parent(new_server: NewServer) -> None:
+    server = new_server(workers=2).start()
+    family = _descendants(server.pid)
+    os.kill(server.pid, signal.SIGKILL)
+    _until(lambda: not any(_is_alive(pid) for pid in family))
+    lock = acquire(server.data_dir / "workers.lock", wait=False)
+    assert lock is not None, "an orphan still holds the data folder"
+    lock.release()
+
+
+def test_until_the_store_answers_it_is_alive_but_not_ready(new_server: NewServer) -> None:
+    server = new_server(store_url="swift://absent", environ=NO_SWIFT).start(wait=False)
+    client = server.client()
+    assert client.get("/livez").status_code == 200
+    for path in ("/readyz", "/api/v1/images", "/api/v1/nothing"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/starting")
+        assert int(answer.headers["Retry-After"]) > 0
+    assert server.stop() == 0
+
+
+def test_a_taken_port_is_refused_before_anything_is_touched(new_server: NewServer) -> None:
+    first = new_server("first").start()
+    port = first.url.rpartition(":")[2]
+    second = new_server("second").command("serve", "--port", port)
+    assert second.returncode == 2
+    assert f"can't listen on 127.0.0.1:{port}" in second.stderr
+    assert not (first.data_dir.parent / "second").exists()
+    assert first.admin.get("/readyz").status_code == 200
+
+
+def test_a_data_folder_in_use_is_refused(new_server: NewServer) -> None:
+    server = new_server().start()
+    second = server.command("serve", "--port", "0")
+    assert (second.returncode, "is in use by another server" in second.stderr) == (1, True)
+    assert "Traceback" not in second.stderr
+
+
+def test_a_bad_setting_stops_the_start_with_its_name(new_server: NewServer) -> None:
+    result = new_server(max_pixels="many").command("serve", "--port", "0")
+    assert result.returncode == 2
+    assert "IMAGEREPO_MAX_PIXELS: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_in_the_container_a_store_must_be_named(new_server: NewServer) -> None:
+    server = new_server(require_store_url="true", environ={"IMAGEREPO_STORE_URL": ""})
+    result = server.command("serve", "--port", "0")
+    assert (result.returncode, "IMAGEREPO_STORE_URL: must be given" in result.stderr) == (2, True)
+    assert not server.data_dir.exists()
+
+
+def _workers(server: Server) -> list[int]:
+    return [pid for pid in _children_of(server.pid) if "spawn_main" in _command_line(pid)]
+
+
+def _children_of(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _descendants(pid: int) -> list[int]:
+    children = _children_of(pid)
+    return children + [deeper for child in children for deeper in _descendants(child)]
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _answers(server: Server) -> bool:
+    try:
+        return server.client().get("/livez").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _refuses_connections(server: Server) -> bool:
+    try:
+        Wire(server.url).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

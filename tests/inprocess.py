@@ -12,13 +12,15 @@ from pathlib import Path
 from django.db import connection
 
 from imagerepo.config import get_config
-from imagerepo.sessions import lifecycle, recovery, service
+from imagerepo.sessions import lifecycle, recovery, service, tokens
 from imagerepo.sessions.committer import Committer
 from imagerepo.sessions.models import UploadSession
 from imagerepo.sessions.service import Service
 from imagerepo.store.backends import open_memory
 from imagerepo.store.intake import Decoder
+from imagerepo.store.manager import Manager
 from imagerepo.store.spool import Spool
+from imagerepo.testing.faulty import FaultyStore
 
 ADMIN_TOKEN = "the-admin-token-of-tests"
 
@@ -29,10 +31,14 @@ class Repository:
 
     service: Service
     folder: Path
+    store: FaultyStore
 
     def spooled(self) -> set[str]:
         """Every file in the spool, by name: idents of staged images, and leftovers if there are any."""
         return {path.name for path in (self.folder / "spool").rglob("*") if path.is_file()}
+
+    def token(self, name: str, role: str) -> str:
+        return tokens.create(self.service.writer, name, role)
 
     def open_session(self, owner: str = "ann", **given: object) -> UploadSession:
         return lifecycle.open_session(owner, **given)
@@ -61,17 +67,19 @@ def running(folder: Path, **settings: str) -> Iterator[Repository]:
 
 
 def _running(folder: Path) -> Iterator[Repository]:
-    config, store, stop = get_config(), open_memory(), threading.Event()
+    config, store, stop = get_config(), FaultyStore(open_memory()), threading.Event()
     started = recovery.start(config, stop=stop, store=store)
     spool, decoder = Spool(folder / "spool"), Decoder(config)
     committer = Committer(config, store, spool, started.writer, stop)
-    made = Service(config, store, spool, decoder, None, started.writer, committer)
+    manager = Manager(config, store)
+    made = Service(config, store, spool, decoder, manager, started.writer, committer)
     committer.start()
     service.use(made)
     try:
-        yield Repository(made, folder)
+        yield Repository(made, folder, store)
     finally:
         service.use(None)
         committer.stop()
+        manager.close()
         decoder.close()
         started.release()

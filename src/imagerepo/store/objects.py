@@ -85,9 +85,7 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def get(
-        self, name: str, *, newest: bool = False, byte_range: tuple[int, int] | None = None
-    ) -> ObjectReader:
+    def get(self, name: str, *, newest: bool = False, byte_range: tuple[int, int] | None = None) -> ObjectReader:
         """Open an object. `newest` asks every replica, `byte_range` is first and last byte, inclusive.
 
         A range that begins beyond the end is StoreRefused; one that ends beyond it is cut.
@@ -108,9 +106,10 @@ class ObjectStore(Protocol):
         ...
 
     def create_exclusive(self, name: str) -> bool:
-        """Take a name (of the form names.epoch): true for exactly one caller ever, false for all others.
+        """Take a name (of the form names.epoch): true for one caller at most, ever, and false for all others.
 
-        InDoubt when the answer is lost: ask again; false then counts as a loss.
+        A caller who asks alone gets it; of several at once perhaps none does (Swift with replicas), and the
+        name is taken all the same. InDoubt when the answer is lost: ask again; false then counts as a loss.
         """
         ...
 

@@ -14,13 +14,13 @@ from imagerepo.testing.swift import Swift
 @pytest.fixture(scope="session")
 def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
     """A Swift with one replica, shared by the tests of one worker; each uses a container of its own."""
-    yield from _running(tmp_path_factory, replicas=1)
+    yield from _running(Swift(tmp_path_factory.mktemp("swift")))
 
 
 @pytest.fixture(scope="session")
 def swift_of_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
     """A Swift with three replicas, each object server a process of its own. Put right what you break."""
-    yield from _running(tmp_path_factory, replicas=3)
+    yield from _running(Swift(tmp_path_factory.mktemp("swift"), replicas=3, node_timeout=4.0))
 
 
 @pytest.fixture
@@ -37,8 +37,7 @@ def swift_environ(swift: Swift, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     return swift.environ
 
 
-def _running(folders: pytest.TempPathFactory, *, replicas: int) -> Iterator[Swift]:
-    folder = folders.mktemp("swift")
-    with Swift(folder, replicas=replicas) as swift:
+def _running(swift: Swift) -> Iterator[Swift]:
+    with swift:
         yield swift
-    shutil.rmtree(folder)
+    shutil.rmtree(swift.folder)

@@ -47,9 +47,18 @@ class Swift:
     `object2`, `object3`. They end by themselves when the process `watch_pid` is gone (0: they do not).
     """
 
-    def __init__(self, folder: Path, *, replicas: int = 1, watch_pid: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        replicas: int = 1,
+        watch_pid: int | None = None,
+        node_timeout: float = NODE_TIMEOUT_SECONDS,
+    ) -> None:
+        """`node_timeout`: how long the proxy waits for a server that hangs, in seconds."""
         self.folder = folder.absolute()
         self.replicas = replicas
+        self.node_timeout = node_timeout
         self.watch_pid = os.getpid() if watch_pid is None else watch_pid
         self.ports: dict[str, int] = {}
         self.pids: dict[str, int] = {}
@@ -75,13 +84,13 @@ class Swift:
         """The variables with which a client signs in."""
         return {"ST_AUTH": f"{self.url}/auth/v1.0", "ST_USER": ACCOUNT_USER, "ST_KEY": ACCOUNT_KEY}
 
-    def start(self, *, node_timeout: float = NODE_TIMEOUT_SECONDS) -> None:
+    def start(self) -> None:
         """Start all processes and wait until every server answers. Raises SwiftFailed."""
         _swift_python()
         self._make_devices()
         listening = {role: _listen(0) for role in self._roles}
         self.ports = {role: sock.getsockname()[1] for role, sock in listening.items()}
-        write_configuration(self.folder, self.ports, node_timeout=node_timeout)
+        write_configuration(self.folder, self.ports, node_timeout=self.node_timeout)
         try:
             for process, roles in self._processes.items():
                 self._spawn(process, {role: listening[role] for role in roles})

@@ -25,6 +25,7 @@ class Decoder:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._pool = WorkerPool(
+            "inspect",
             config.decode_workers,
             seconds=config.decode_seconds,
             memory_bytes=config.decode_memory_bytes,
@@ -43,7 +44,7 @@ class Decoder:
             "memory_bytes": self._config.decode_memory_bytes,
         }
         try:
-            facts = self._pool.run("inspect", path=str(path.absolute()), **limits)
+            facts = self._pool.run(path=str(path.absolute()), **limits)
         except OverLimit as error:
             raise TooCostly(f"decoding the image costs too much: {error}; send it smaller or simpler") from None
         except Crashed as error:

@@ -64,6 +64,7 @@ class Manager:
         self._flights = _Flights()
         self._room = threading.BoundedSemaphore(config.derivative_workers * (1 + WAITING_PER_WORKER))
         self._pool = WorkerPool(
+            "render",
             config.derivative_workers,
             seconds=config.decode_seconds,
             memory_bytes=MEMORY_FACTOR * config.decode_memory_bytes,
@@ -157,10 +158,10 @@ class Manager:
         try:
             with _translating(name):
                 try:
-                    self._pool.run("render", **task, careful=False)
+                    self._pool.run(**task, careful=False)
                 except Crashed as error:
                     _log.warning("%s is made again without libvips: %s", name, error)
-                    self._pool.run("render", **task, careful=True)
+                    self._pool.run(**task, careful=True)
             return describe(target, name, variants.MEDIA_TYPES[variant.format])
         except BaseException:
             target.unlink(missing_ok=True)

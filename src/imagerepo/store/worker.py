@@ -1,9 +1,9 @@
-"""The process that touches pixels: `python -m imagerepo.store.worker`, started and killed by workers.py.
+"""The process that touches pixels: `python -m imagerepo.store.worker TASK`, started and killed by workers.py.
 
 It reads one JSON request a line from standard input, answers one JSON line, and ends with its input. It has
 no database, no store, no credentials; a decoder that is taken over by a hostile image finds nothing here.
 
-request   {"task": …, "arguments": {…}, "seconds": …, "memory_bytes": …}
+request   {"arguments": {…}, "seconds": …, "memory_bytes": …}
 answer    {"result": {…}} | {"error": <class of imagerepo.errors>, "detail": …} | {"memory": …} | {"bug": …}
 """
 
@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from imagerepo.errors import ImagerepoError
+
+Task: TypeAlias = Callable[..., dict[str, Any]]
 
 READY = b"ready\n"
 
@@ -30,11 +32,12 @@ ORPHAN_SECONDS = 2.0
 
 
 def main() -> None:
+    task = _LOADERS[sys.argv[1]]()
     answers = _claim_stdout()
     _settle_process()
     answers.write(READY)
     for line in sys.stdin.buffer:
-        answers.write(json.dumps(_answer(json.loads(line))).encode() + b"\n")
+        answers.write(json.dumps(_answer(task, json.loads(line))).encode() + b"\n")
 
 
 def _claim_stdout() -> BinaryIO:
@@ -53,10 +56,10 @@ def _settle_process() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
+def _answer(task: Task, request: dict[str, Any]) -> dict[str, Any]:
     try:
         with _bounded(request["seconds"], request["memory_bytes"]):
-            return {"result": _TASKS[request["task"]](**request["arguments"])}
+            return {"result": task(**request["arguments"])}
     except ImagerepoError as error:
         return {"error": type(error).__name__, "detail": str(error)}
     except MemoryError:
@@ -86,25 +89,33 @@ def _allocated_bytes() -> int:
     return 0
 
 
-def _inspect(path: str, **limits: int) -> dict[str, Any]:
+def _load_inspect() -> Task:
     from imagerepo.store.decode import Limits, inspect
 
-    decoded = asdict(inspect(Path(path), Limits(**limits)))
-    taken_at = decoded["taken_at"]
-    return {**decoded, "taken_at": taken_at and taken_at.isoformat()}
+    def task(path: str, **limits: int) -> dict[str, Any]:
+        decoded = asdict(inspect(Path(path), Limits(**limits)))
+        taken_at = decoded["taken_at"]
+        return {**decoded, "taken_at": taken_at and taken_at.isoformat()}
+
+    return task
 
 
-def _render(path: str, target: str, size: list[int], variant: dict[str, Any], careful: bool) -> dict[str, Any]:
+def _load_render() -> Task:
     from imagerepo.store.names import Region, Variant
     from imagerepo.store.render import render
 
-    region = variant["region"] and Region(**variant["region"])
-    width, height = size
-    render(Path(path), Path(target), (width, height), Variant(**{**variant, "region": region}), careful=careful)
-    return {}
+    def task(path: str, target: str, size: list[int], variant: dict[str, Any], careful: bool) -> dict[str, Any]:
+        width, height = size
+        region = variant["region"] and Region(**variant["region"])
+        wanted = Variant(**{**variant, "region": region})
+        render(Path(path), Path(target), (width, height), wanted, careful=careful)
+        return {}
+
+    return task
 
 
-_TASKS: dict[str, Callable[..., dict[str, Any]]] = {"inspect": _inspect, "render": _render}
+# Loaded before the first request: what a task may allocate is counted from there.
+_LOADERS: dict[str, Callable[[], Task]] = {"inspect": _load_inspect, "render": _load_render}
 
 
 if __name__ == "__main__":

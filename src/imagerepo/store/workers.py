@@ -48,13 +48,14 @@ class NoneFree(WorkerError):
 
 
 class WorkerPool:
-    """At most `size` processes, started when first needed. Safe for several threads.
+    """At most `size` processes for one task, started when first needed. Safe for several threads.
 
-    Each task may take `seconds`, and allocate `memory_bytes` more than the idle process; waiting for a free
-    process, `patience` seconds at most, does not count.
+    `task` is one of those in worker.py. Each run of it may take `seconds`, and allocate `memory_bytes` more
+    than the idle process; waiting for a free process, `patience` seconds at most, does not count.
     """
 
-    def __init__(self, size: int, *, seconds: float, memory_bytes: int, patience: float) -> None:
+    def __init__(self, task: str, size: int, *, seconds: float, memory_bytes: int, patience: float) -> None:
+        self._task = task
         self._seconds, self._memory_bytes, self._patience = seconds, memory_bytes, patience
         self._free = threading.Semaphore(size)
         self._lock = threading.Lock()
@@ -63,12 +64,12 @@ class WorkerPool:
         self._closed = False
         self._finalizer = weakref.finalize(self, _stop_all, self._alive)
 
-    def run(self, task: str, **arguments: Any) -> dict[str, Any]:
+    def run(self, **arguments: Any) -> dict[str, Any]:
         """The task's result. Raises WorkerError, or the ImagerepoError that the task raised."""
         if not self._free.acquire(timeout=self._patience):
             raise NoneFree(f"no process was free for {self._patience} s")
         try:
-            return self._run(task, arguments)
+            return self._run(arguments)
         finally:
             self._free.release()
 
@@ -83,12 +84,11 @@ class WorkerPool:
         for worker in idle:
             self._end(worker)
 
-    def _run(self, task: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _run(self, arguments: dict[str, Any]) -> dict[str, Any]:
         worker = self._take()
-        request = {"task": task, "arguments": arguments}
         limits = {"seconds": self._seconds, "memory_bytes": self._memory_bytes}
         try:
-            answer = worker.ask({**request, **limits}, self._seconds)
+            answer = worker.ask({"arguments": arguments, **limits}, self._seconds)
         except BaseException as error:
             self._end(worker)
             if isinstance(error, WorkerError) and self._closed:
@@ -98,19 +98,21 @@ class WorkerPool:
         return _result(answer)
 
     def _take(self) -> _Worker:
-        with self._lock:
-            while self._idle:
-                worker = self._idle.pop()
-                if worker.is_alive():
-                    return worker
-                self._alive.discard(worker)
+        while worker := self._pop_idle():
+            if worker.is_alive():
+                return worker
+            self._end(worker)
         return self._start()
+
+    def _pop_idle(self) -> _Worker | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
 
     def _start(self) -> _Worker:
         with self._lock:
             if self._closed:
                 raise NoneFree("the pool is closed")
-            worker = _Worker()
+            worker = _Worker(self._task)
             self._alive.add(worker)
         try:
             worker.await_ready()
@@ -136,11 +138,11 @@ class WorkerPool:
 class _Worker:
     """One process and the pipes to it; used by one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: str) -> None:
         self.tasks = 0
         # -P: no module is looked for in the folder that the server happens to run in.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "imagerepo.store.worker"],
+            [sys.executable, "-P", "-m", "imagerepo.store.worker", task],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TAKEN_AT = "2021:07:14 18:30:00"
 TAKEN_OFFSET = "+02:00"
 SERIAL_NUMBER = "SN-4711-0815"
+CREATOR = "A. Photographer"
 
 EACH_FORMAT = ("jpeg", "png", "gif", "webp", "tiff", "bmp", "avif", "jp2")
 
@@ -68,13 +69,14 @@ def encode(image: Image.Image, format: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def exif(orientation: int = 1) -> Image.Exif:
+def exif(orientation: int = 1, *, when: str = TAKEN_AT, offset: str | None = TAKEN_OFFSET) -> Image.Exif:
     """What a camera writes: when, where, and which camera."""
     tags = Image.Exif()
     tags[Base.Orientation] = orientation
     details = tags.get_ifd(IFD.Exif)
-    details[Base.DateTimeOriginal] = TAKEN_AT
-    details[Base.OffsetTimeOriginal] = TAKEN_OFFSET
+    details[Base.DateTimeOriginal] = when
+    if offset is not None:
+        details[Base.OffsetTimeOriginal] = offset
     details[Base.BodySerialNumber] = SERIAL_NUMBER
     place = tags.get_ifd(IFD.GPSInfo)
     place[GPS.GPSLatitudeRef], place[GPS.GPSLatitude] = "N", (47.0, 22.0, 10.0)
@@ -82,10 +84,11 @@ def exif(orientation: int = 1) -> Image.Exif:
     return tags
 
 
-def xmp(creator: str = "A. Photographer") -> bytes:
+def xmp(extra: str = "") -> bytes:
+    """An XMP packet that names a creator, with `extra` attributes."""
     return (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        f'<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" dc:creator="{creator}"/>'
+        f'<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" dc:creator="{CREATOR}" {extra}/>'
         "</rdf:RDF></x:xmpmeta>"
     ).encode()
 
@@ -122,10 +125,10 @@ def _gray16(format: str, **options: Any) -> Picture:
     return Picture(encode(image, format, **options), format, 96, 64)
 
 
-def _pages() -> Picture:
-    """A TIFF whose pages differ in size."""
-    pages = [draw(64, 96, seed=1), draw(32, 32, seed=2)]
-    return Picture(encode(draw(96, 64), "tiff", save_all=True, append_images=pages), "tiff", 96, 64, 3)
+def pages(sizes: Sequence[tuple[int, int]]) -> Picture:
+    """A TIFF with a page of each size."""
+    first, *rest = [draw(*size, seed=number) for number, size in enumerate(sizes)]
+    return Picture(encode(first, "tiff", save_all=True, append_images=rest), "tiff", *sizes[0], len(sizes))
 
 
 _GOOD: dict[str, Callable[[], Picture]] = {
@@ -152,7 +155,7 @@ _GOOD: dict[str, Callable[[], Picture]] = {
     "gif animated": lambda: _animated("gif", duration=50, loop=0),
     "webp with alpha": lambda: _still("webp", "RGBA", lossless=True),
     "webp animated": lambda: _animated("webp"),
-    "tiff of several pages": _pages,
+    "tiff of several pages": lambda: pages([(96, 64), (64, 96), (32, 32)]),
     "tiff CMYK": lambda: _still("tiff", "CMYK"),
     "tiff 16-bit gray": lambda: _gray16("tiff"),
     "tiff deflate with alpha": lambda: _still("tiff", "RGBA", compression="tiff_adobe_deflate"),

@@ -16,11 +16,14 @@ from rest_framework.request import Request
 from imagerepo.api import parsing
 from imagerepo.api.metadata import METADATA_PART
 from imagerepo.api.requests import BadRequest, BodyTooLarge
-from imagerepo.errors import TruncatedBody
+from imagerepo.api.validation import wrong
+from imagerepo.errors import InvalidMetadata, TruncatedBody
 from imagerepo.store.spool import CHUNK_BYTES, Spool, Spooled, SpoolWriter
 
 IMAGE_PART = "file"
 MEDIA_TYPES = ("multipart/form-data",)
+_LOSSLESS = "latin-1"
+"""What Django's parser decodes fields by: by UTF-8, it would put other characters for what is none."""
 _TAIL_BYTES = 1024
 """Where a form's closing boundary must be: at its very end, but for an epilogue that nobody sends."""
 
@@ -55,14 +58,20 @@ def receive(request: Request, spool: Spool, *, limit: int) -> Form:
 
 def _parse(request: Request, stream: _Watched, handler: _Parts) -> QueryDict:
     try:
-        parser = _Parser(request.META, stream, [handler], "utf-8")  # type: ignore[arg-type]  # it only reads
-        fields, _ = parser.parse()
+        fields, _ = _parser(request, stream, handler).parse()
     except MultiPartParserError as error:
         stream.check_whole(request)
         raise BadRequest(f"the form can't be read: {error}") from None
     except RequestDataTooBig:
         raise BodyTooLarge("the form's fields, all but `file`, are too large") from None
     return handler.with_text(fields)
+
+
+def _parser(request: Request, stream: _Watched, handler: _Parts) -> MultiPartParser:
+    try:
+        return _Parser(request.META, stream, [handler], _LOSSLESS)  # type: ignore[arg-type]  # it only reads
+    except MultiPartParserError as error:
+        raise BadRequest(f"the form's Content-Type can't be read: {error}") from None
 
 
 class _Watched:
@@ -133,11 +142,13 @@ class _Parts(FileUploadHandler):
             self._spooled = self._writer.finish()
 
     def with_text(self, fields: QueryDict) -> QueryDict:
-        """`fields`, and `metadata` too where it came as a file."""
-        fields = fields.copy()
+        """`fields`, and `metadata` too where it came as a file. Raises InvalidMetadata unless all is UTF-8."""
+        texts = QueryDict(mutable=True)
+        for name, values in fields.lists():
+            texts.setlist(name, [_utf8(name, value.encode(_LOSSLESS)) for value in values])
         if self._text is not None:
-            fields.appendlist(METADATA_PART, self._text.decode("utf-8", "replace"))
-        return fields
+            texts.appendlist(METADATA_PART, _utf8(METADATA_PART, self._text))
+        return texts
 
     def image(self) -> Spooled:
         """What was spooled. Raises BadRequest without a `file`."""
@@ -151,3 +162,11 @@ class _Parts(FileUploadHandler):
             self._writer.abort()
         if self._spooled is not None:
             self._spooled.discard()
+
+
+def _utf8(name: str, value: bytes | bytearray) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        error = wrong(f"/{name}", "not-utf-8", "not text in UTF-8")
+        raise InvalidMetadata(f"the form's {name[:100]!r} is not text in UTF-8", errors=[error]) from None

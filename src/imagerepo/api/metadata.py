@@ -115,7 +115,7 @@ def patch_of_form(fields: QueryDict) -> dict[str, Any]:
     """The same, of a form: a part `metadata` in JSON, single fields, or both; then the fields go first."""
     given: dict[str, Any] = {}
     if METADATA_PART in fields:
-        given = _loads(_only(fields, METADATA_PART).encode("utf-8", "surrogatepass"), "")
+        given = _loads(_only(fields, METADATA_PART).encode(), "")
         if not isinstance(given, dict):
             patch_of(given)
     return patch_of(given | {name: _field(fields, name) for name in fields if name != METADATA_PART})
@@ -126,7 +126,7 @@ def _field(fields: QueryDict, name: str) -> Any:
         return _tags(fields)
     value = _only(fields, name)
     if name == "attributes":
-        return _loads(value.encode("utf-8", "surrogatepass"), "/attributes")
+        return _loads(value.encode(), "/attributes")
     return None if name == "taken_at" and not value else value
 
 
@@ -134,7 +134,7 @@ def _tags(fields: QueryDict) -> Any:
     """Repeated fields, a tag each, or one field with a JSON list."""
     values = fields.getlist("tags")
     if len(values) == 1 and values[0].startswith("["):
-        return _loads(values[0].encode("utf-8", "surrogatepass"), "/tags")
+        return _loads(values[0].encode(), "/tags")
     return [] if values == [""] else values
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from django.http import HttpResponse
-from django.http.response import HttpResponseBase
 from django.urls import path
-from django.utils.cache import get_conditional_response
 from rest_framework import serializers
 from rest_framework.request import Request
 
 from imagerepo.api import parsing
 from imagerepo.api.answers import answer, empty
 from imagerepo.api.auth import actor, require
+from imagerepo.api.conditional import tagged
 from imagerepo.api.session_json import session_json, session_path, sessions_json
 from imagerepo.api.validation import Number, StrictSerializer, Text, validated
 from imagerepo.api.views import ApiView
@@ -40,7 +37,7 @@ class LookupSerializer(StrictSerializer):
     """Body of POST …/lookup."""
 
     idents = serializers.ListField(
-        child=serializers.RegexField(r"\A[0-9a-f]{64}\Z"), max_length=MAX_LOOKUP, allow_empty=True
+        child=serializers.RegexField(r"\A[0-9a-f]{64}\Z", trim_whitespace=False), max_length=MAX_LOOKUP
     )
 
 
@@ -77,11 +74,9 @@ class Sessions(SessionView):
 
 
 class Session(SessionView):
-    def get(self, request: Request, key: str) -> HttpResponseBase:
-        response = answer(session_json(self.session(request, key)), headers={"Cache-Control": "no-cache"})
-        etag = f'"{hashlib.sha256(response.content).hexdigest()[:32]}"'
-        response["ETag"] = etag
-        return get_conditional_response(request._request, etag=etag, response=response) or response
+    def get(self, request: Request, key: str) -> HttpResponse:
+        session = self.session(request, key)
+        return tagged(request, answer(session_json(session), headers={"Cache-Control": "no-cache"}))
 
     def delete(self, request: Request, key: str) -> HttpResponse:
         lifecycle.abort(self.writable(request, key))

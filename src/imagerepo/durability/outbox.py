@@ -69,8 +69,9 @@ class Outbox:
 
     def sweep(self) -> None:
         """Remove parts and halves of files that no record here names."""
-        for path in self._waste():
-            path.unlink(missing_ok=True)
+        waste = list(self._waste())
+        if waste:
+            unlink_durably(waste)
 
     def _waste(self) -> Iterator[Path]:
         entry = self.pending()

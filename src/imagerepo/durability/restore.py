@@ -73,7 +73,7 @@ def _fetch(store: ObjectStore, base: chain.Snapshot, target: Path, patience: Pat
     header = base.header
     total = header.page_count * header.page_size
     done = 0
-    with target.open("wb") as file:
+    with effect("file.write restoring"), target.open("wb") as file:
         file.truncate(total)
     with ThreadPoolExecutor(RESTORE_THREADS) as threads:
         for size in threads.map(lambda part: _fetch_part(store, part, target, patience), header.parts):
@@ -86,7 +86,8 @@ def _fetch(store: ObjectStore, base: chain.Snapshot, target: Path, patience: Pat
 
 def _fetch_part(store: ObjectStore, part: Part, target: Path, patience: Patience) -> int:
     try:
-        patience.ask(lambda: _write_part(store, part, target))
+        with step("restore.part"), effect("file.write part"):
+            patience.ask(lambda: _write_part(store, part, target))
     except ObjectNotFound:
         raise Damaged(f"{part.name} is missing: the base that needs it can't be restored") from None
     return part.size

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from imagerepo.durability.files import unlink_durably, write_durably
 from imagerepo.durability.records import Digest, Frozen, Header, Link, Position
 from imagerepo.errors import Damaged
+from imagerepo.testing.failpoints import effect
 
 
 class Final(Frozen):
@@ -85,8 +86,9 @@ class Disk:
 
     def prepare(self) -> None:
         """Create the folders."""
-        for folder in (self.data_dir, self.outbox, self.spool, self.scratch):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with effect("file.mkdir"):
+            for folder in (self.data_dir, self.outbox, self.spool, self.scratch):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def state(self) -> ChainState | None:
         """None where no start has finished on this disk. Raises Damaged where the file is not readable."""

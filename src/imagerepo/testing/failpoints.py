@@ -4,6 +4,7 @@ Every external effect of a commit, a snapshot, a restore and a recovery is wrapp
 passes one failpoint before it and one after it. Their names are made, not listed:
 
     <step>/<effect>/before        e.g.  commit.upload/store.put images/before
+                                        start.open>snapshot.put/store.put db/record/after
 
 IMAGEREPO_FAILPOINT=NAME[#K]      act when NAME is passed for the K-th time (from 1)
 IMAGEREPO_FAILPOINT_ACTION=       kill-group (default): SIGKILL to the whole process group, as a power cut
@@ -19,12 +20,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 _TARGET, _, _NTH = os.environ.get("IMAGEREPO_FAILPOINT", "").partition("#")
 _ACTION = os.environ.get("IMAGEREPO_FAILPOINT_ACTION", "kill-group")
@@ -55,8 +58,9 @@ def failpoint(name: str) -> None:
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Name the protocol step that this thread is in; effects inside are named after it."""
-    before, _step.name = getattr(_step, "name", ""), name
+    """Name the protocol step that this thread is in; effects inside are named after it, and a step inside too."""
+    before = getattr(_step, "name", "")
+    _step.name = f"{before}>{name}" if before else name
     try:
         yield
     finally:
@@ -75,8 +79,10 @@ def effect(what: str) -> Iterator[None]:
         return
     name = f"{current_step()}/{what}"
     failpoint(f"{name}/before")
-    yield
-    failpoint(f"{name}/after")
+    try:
+        yield
+    finally:
+        failpoint(f"{name}/after")
 
 
 def _act(name: str) -> None:
@@ -102,9 +108,7 @@ _CHANGES = frozenset({"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir
 
 
 def _audit(event: str, arguments: tuple[object, ...]) -> None:
-    if event == "sqlite3.connect/handle":
-        arguments[0].set_trace_callback(_on_statement)  # type: ignore[attr-defined]
-    elif event in _CHANGES:
+    if event in _CHANGES:
         _note(f"!file {event} {arguments[0]!s}")
     elif event == "open" and isinstance(arguments[0], str | bytes) and _writes(arguments[2]):
         _note(f"!file open {os.fsdecode(arguments[0])}")
@@ -119,6 +123,18 @@ def _on_statement(statement: str) -> None:
         _note("!commit")
 
 
+def _watch_sqlite() -> None:
+    connect = sqlite3.connect
+
+    def watched(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.set_trace_callback(_on_statement)
+        return connection
+
+    sqlite3.connect = sqlite3.dbapi2.connect = watched
+
+
 if _TRACE:
     _trace_file()
+    _watch_sqlite()
     sys.addaudithook(_audit)

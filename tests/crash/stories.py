@@ -1,0 +1,163 @@
+"""A story told to a server that may die at any moment, and what must be true of its successor."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from imagerepo.store import names
+from imagerepo.store.objects import ObjectStore
+from imagerepo.testing.images import draw, encode
+from imagerepo.testing.servers import Server, ServerFailed
+
+OLD, NEW, OTHER, LAST = (encode(draw(40 + number, 30, seed=number), "PNG") for number in range(4))
+
+
+@dataclass
+class Told:
+    """What a client knows. An image that is in none of these was never committed."""
+
+    live: dict[str, bytes] = field(default_factory=dict)
+    in_doubt: list[Commit] = field(default_factory=list)
+    failed: list[Commit] = field(default_factory=list)
+
+
+@dataclass
+class Commit:
+    """One session: `adds` by ident, `removes` idents; `key` once it is opened."""
+
+    adds: dict[str, bytes]
+    removes: set[str]
+    key: str = ""
+
+    def applied_to(self, live: dict[str, bytes]) -> dict[str, bytes]:
+        return {ident: content for ident, content in (live | self.adds).items() if ident not in self.removes}
+
+
+def tell(server: Server, told: Told) -> None:
+    """Two commits: add two images and describe a third; then remove that. Ends early when the server dies."""
+    (old,) = told.live
+    with server.admin as client, suppress(httpx.TransportError):
+        first = _commit(client, told, adds=[NEW, OTHER], describes=old)
+        if first:
+            _commit(client, told, removes=[old])
+
+
+def add(server: Server, told: Told, content: bytes) -> None:
+    with server.admin as client:
+        assert _commit(client, told, adds=[content])
+
+
+def _commit(
+    client: httpx.Client,
+    told: Told,
+    *,
+    adds: Iterable[bytes] = (),
+    describes: str = "",
+    removes: Iterable[str] = (),
+) -> bool:
+    session = _json(client.post("/api/v1/sessions", json={"title": "a story"}), 201)
+    commit = Commit({}, set(removes), session["id"])
+    images = f"/api/v1/sessions/{commit.key}/images"
+    for content in adds:
+        image = _json(client.post(images, files={"file": ("drawn.png", content)}), 201)
+        commit.adds[image["ident"]] = content
+    if describes:
+        _json(client.patch(f"{images}/{describes}", json={"title": "described"}), 200)
+    for ident in commit.removes:
+        assert client.delete(f"{images}/{ident}").status_code == 204
+    told.in_doubt.append(commit)
+    answer = client.post(f"/api/v1/sessions/{commit.key}/commit")
+    told.in_doubt.remove(commit)
+    if answer.status_code == 200:
+        told.live = commit.applied_to(told.live)
+    else:
+        told.failed.append(commit)
+    return answer.status_code == 200
+
+
+def _json(answer: httpx.Response, status: int) -> Any:
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def visible(server: Server) -> dict[str, bytes]:
+    """What a browser sees: every image of the listing, with its bytes."""
+    with server.client() as client:
+        listing = _json(client.get("/api/v1/images", params={"limit": 200}), 200)
+        return {image["ident"]: _bytes(client.get(f"/images/{image['ident']}")) for image in listing["results"]}
+
+
+def _bytes(answer: httpx.Response) -> bytes:
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+def check(server: Server, told: Told) -> None:
+    """Invariants 1 to 3: all of what was answered, nothing of what failed, a commit in doubt wholly or not at all."""
+    seen = visible(server)
+    for commit in told.in_doubt:
+        with server.admin as client:
+            session = client.get(f"/api/v1/sessions/{commit.key}")
+            repeated = client.post(f"/api/v1/sessions/{commit.key}/commit")
+        if session.status_code == 200 and session.json()["state"] == "live":
+            assert repeated.status_code == 200
+            told.live = commit.applied_to(told.live)
+        else:
+            assert repeated.status_code in (404, 409), repeated.text
+    told.in_doubt.clear()
+    assert seen == told.live
+
+
+def failpoints_of(trace: Path) -> list[str]:
+    """Every failpoint passed, as `name#k` for the k-th pass in its process."""
+    passed: Counter[tuple[str, str]] = Counter()
+    points = set()
+    for line in trace.read_text().splitlines():
+        thread, _, what = line.partition(" ")
+        process = thread.partition(".")[0]
+        if not what.startswith("!"):
+            passed[process, what] += 1
+            points.add(f"{what}#{passed[process, what]}")
+    return sorted(points)
+
+
+def in_shard(point: str, shard: int, shards: int) -> bool:
+    """Whether the point is this shard's: by its name, so that two listings of them agree."""
+    return zlib.crc32(point.encode()) % shards == shard
+
+
+def copy_repository(source: ObjectStore, target: ObjectStore, epochs: int) -> None:
+    """Copy every object, and take as many epochs."""
+    for epoch in range(1, epochs + 1):
+        assert target.create_exclusive(names.epoch(epoch))
+    for prefix in (names.IMAGES, names.DB):
+        for info in source.list(prefix):
+            with source.get(info.name) as reader:
+                _put(target, info.name, reader.read())
+
+
+def _put(store: ObjectStore, name: str, content: bytes) -> None:
+    store.put(name, io.BytesIO(content), media_type="application/octet-stream")
+
+
+def starts_and_dies_or_tells(server: Server, told: Told) -> None:
+    """Start a server that is to die at its failpoint, and tell it the story; returns when it is dead."""
+    try:
+        server.start()
+    except ServerFailed:
+        return
+    try:
+        tell(server, told)
+        server.wait()
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"the failpoint was not reached:\n{server.output()}") from None

@@ -106,6 +106,14 @@ def test_a_write_that_was_turned_away_was_not_carried_out(call: Callable[[Object
     assert told_in_the_end(call, status) is StoreUnavailable
 
 
+@pytest.mark.parametrize(("call", "success"), [(delete, 204), (create, 201)])
+def test_what_a_second_answer_would_hide_is_not_sent_again(call: Callable[[ObjectStore], object], success: int) -> None:
+    with answering(503, success) as (store, asked):
+        with pytest.raises(InDoubt):
+            call(store)
+        assert len(asked) == 1
+
+
 @pytest.mark.parametrize("call", [put, create])
 def test_a_refusal_after_a_lost_answer_proves_nothing(call: Callable[[ObjectStore], object]) -> None:
     assert told_in_the_end(call, 503, 403) is InDoubt

@@ -48,7 +48,7 @@ def test_config_as_json_has_value_default_type_and_meaning(new_server: NewServer
         "variable": "IMAGEREPO_MAX_FRAMES",
         "value": 7,
         "default": 1000,
-        "type": "int",
+        "type": "number",
         "meaning": "Frames per image.",
     }
 

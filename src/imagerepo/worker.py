@@ -26,8 +26,6 @@ from imagerepo.store.spool import Spool
 
 READY = signal.SIGUSR1
 """What a worker sends its parent when it is about to listen."""
-FORM_BYTES = 1 << 20
-"""Room in a body for more than the image: a form's other fields and boundaries."""
 
 
 def create() -> Gateway:
@@ -87,6 +85,7 @@ def close_service(service: Service) -> None:
 
 def gateway(config: Config, *, ready: Callable[[], None], close: Callable[[], None]) -> Gateway:
     """The application, with its limits from the settings."""
+    from imagerepo.api.parsing import MAX_FORM_BYTES
     from imagerepo.wsgi import application
 
     receiver = Receiver(
@@ -99,7 +98,7 @@ def gateway(config: Config, *, ready: Callable[[], None], close: Callable[[], No
         receiver,
         refuse=_refuse,
         admits=lambda authorization: _is_known(authorization, config),
-        most_bytes=config.max_upload_bytes + FORM_BYTES,
+        most_bytes=config.max_upload_bytes + MAX_FORM_BYTES,
         reading_threads=config.reading_threads,
         writing_threads=config.writing_threads,
         ready=ready,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from imagerepo.testing import images
 from imagerepo.testing.servers import Server
 from tests.conftest import ADMIN_TOKEN
 from tests.wires import Wire
@@ -16,36 +18,44 @@ from tests.wires import Wire
 LIMIT = 100_000
 GRACE = 1.0
 RATE = 1000
+ROOM = 20
+WAIT_SECONDS = 20.0
 BEARER = f"Authorization: Bearer {ADMIN_TOKEN}"
 JSON = "Content-Type: application/json"
 FORM_ROOM = 1 << 20
+Connect = Callable[[Server], Wire]
 
 
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with narrow limits."""
-    folder = tmp_path_factory.mktemp("strict")
-    settings = {
-        "max_upload_bytes": str(LIMIT),
-        "body_grace_seconds": str(GRACE),
-        "body_bytes_per_second": str(RATE),
-        "bodies_at_once": "40",
-        "reading_threads": "2",
-        "writing_threads": "2",
-    }
+def _serving(folder: Path, **settings: str) -> Iterator[Server]:
     with Server(folder / "data", f"file://{folder / 'store'}", admin_token=ADMIN_TOKEN, **settings) as running:
         yield running
 
 
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with narrow limits of size and pace."""
+    limits = {"max_upload_bytes": LIMIT, "body_grace_seconds": GRACE, "body_bytes_per_second": RATE}
+    folder = tmp_path_factory.mktemp("strict")
+    yield from _serving(folder, **{name: str(value) for name, value in limits.items()})
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with little room, whose slow senders may take their time."""
+    limits = {"bodies_at_once": ROOM, "reading_threads": 2, "writing_threads": 2, "body_grace_seconds": 60}
+    folder = tmp_path_factory.mktemp("crowded")
+    yield from _serving(folder, **{name: str(value) for name, value in limits.items()})
+
+
 @pytest.fixture
-def wire(strict: Server) -> Iterator[Callable[[], Wire]]:
+def connect() -> Iterator[Callable[[Server], Wire]]:
     wires: list[Wire] = []
 
-    def connect() -> Wire:
-        wires.append(Wire(strict.url))
+    def make(server: Server) -> Wire:
+        wires.append(Wire(server.url))
         return wires[-1]
 
-    yield connect
+    yield make
     for made in wires:
         made.close()
 
@@ -66,8 +76,8 @@ def test_a_chunked_body_is_refused(strict: Server) -> None:
     assert (answer.status_code, answer.json()["type"]) == (411, "/problems/length-required")
 
 
-def test_a_body_over_the_limit_is_refused_before_it_is_read(wire: Callable[[], Wire]) -> None:
-    sender = wire()
+def test_a_body_over_the_limit_is_refused_before_it_is_read(strict: Server, connect: Connect) -> None:
+    sender = connect(strict)
     sender.request("POST /api/v1/sessions", BEARER, f"Content-Length: {LIMIT + FORM_ROOM + 1}")
     answer = sender.reply()
     assert (answer.status, answer.json()["type"]) == (413, "/problems/too-large")
@@ -78,14 +88,14 @@ def test_who_sends_a_body_over_the_limit_regardless_still_sees_the_answer(strict
     assert answer.status_code == 413
 
 
-def test_a_strangers_large_body_is_refused_before_it_is_read(wire: Callable[[], Wire]) -> None:
-    sender = wire()
+def test_a_strangers_large_body_is_refused_before_it_is_read(strict: Server, connect: Connect) -> None:
+    sender = connect(strict)
     sender.request("POST /api/v1/sessions", "Authorization: Bearer wrong", f"Content-Length: {LIMIT}")
     assert sender.reply().status == 401
 
 
-def test_a_body_that_comes_too_slowly_is_given_up(wire: Callable[[], Wire]) -> None:
-    sender = wire()
+def test_a_body_that_comes_too_slowly_is_given_up(strict: Server, connect: Connect) -> None:
+    sender = connect(strict)
     begun = time.monotonic()
     sender.request("POST /api/v1/sessions", BEARER, "Content-Length: 5000", body=b"x" * 500)
     answer = sender.reply()
@@ -93,8 +103,8 @@ def test_a_body_that_comes_too_slowly_is_given_up(wire: Callable[[], Wire]) -> N
     assert time.monotonic() - begun >= GRACE + 500 / RATE
 
 
-def test_a_slow_body_at_the_least_pace_is_taken(wire: Callable[[], Wire]) -> None:
-    sender, left = wire(), b'{"title": "slow"}' + b" " * 2983
+def test_a_slow_body_at_the_least_pace_is_taken(strict: Server, connect: Connect) -> None:
+    sender, left = connect(strict), b'{"title": "slow"}' + b" " * 2983
     sender.request("POST /api/v1/sessions", BEARER, JSON, f"Content-Length: {len(left)}")
     while left:
         part, left = left[:500], left[500:]
@@ -103,34 +113,33 @@ def test_a_slow_body_at_the_least_pace_is_taken(wire: Callable[[], Wire]) -> Non
     assert sender.reply().status == 201
 
 
-def test_a_body_that_ends_early_leaves_nothing(strict: Server, wire: Callable[[], Wire]) -> None:
+def test_a_body_that_ends_early_leaves_nothing(strict: Server, connect: Connect) -> None:
     before = strict.admin.get("/api/v1/sessions").json()["results"]
-    sender = wire()
+    sender = connect(strict)
     sender.request("POST /api/v1/sessions", BEARER, "Content-Length: 5000", body=b'{"title": "half"}')
     sender.close()
     assert strict.admin.get("/api/v1/sessions").json()["results"] == before
 
 
-def test_one_body_more_than_may_be_is_told_to_come_later(strict: Server, wire: Callable[[], Wire]) -> None:
-    for _ in range(40):
-        wire().request("POST /api/v1/sessions", BEARER, "Content-Length: 5000", body=b"{")
-    answer = _eventually_refused(strict)
+def test_one_body_more_than_may_be_is_told_to_come_later(crowded: Server, connect: Connect) -> None:
+    for _ in range(ROOM):
+        connect(crowded).request("POST /api/v1/sessions", BEARER, "Content-Length: 5000", body=b"{")
+    answer = _eventually_refused(crowded)
     assert answer.json()["type"] == "/problems/too-many-requests"
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_slow_senders_do_not_stop_browsing(strict: Server, wire: Callable[[], Wire]) -> None:
-    for _ in range(39):
-        wire().request("POST /api/v1/sessions", BEARER, "Content-Length: 5000", body=b"{")
-    begun = time.monotonic()
-    assert strict.client().get("/livez").status_code == 200
-    assert time.monotonic() - begun < GRACE
+def test_slow_senders_do_not_stop_browsing(crowded: Server, connect: Connect) -> None:
+    for _ in range(2 * ROOM):
+        connect(crowded).request("POST /api/v1/sessions", BEARER, "Content-Length: 5000", body=b"{")
+    assert crowded.client().get("/api/v1/images").status_code == 200
 
 
-def test_slow_receivers_do_not_stop_browsing(strict: Server, wire: Callable[[], Wire]) -> None:
-    for _ in range(20):
-        wire().request("GET /api/v1/images")
-    assert strict.client().get("/livez").status_code == 200
+def test_slow_receivers_do_not_stop_browsing(crowded: Server, connect: Connect) -> None:
+    ident = _live_image(crowded, images.encode(images.draw(3000, 2000), "bmp"))
+    for _ in range(ROOM):
+        connect(crowded).request(f"GET /images/{ident}")
+    assert crowded.client().get("/api/v1/images").status_code == 200
 
 
 def test_no_file_of_a_body_stays_behind(strict: Server) -> None:
@@ -140,7 +149,15 @@ def test_no_file_of_a_body_stays_behind(strict: Server) -> None:
 
 def _eventually_refused(server: Server) -> httpx.Response:
     """Bodies are counted when their head was read, a moment after it was sent."""
-    client, end = server.admin, time.monotonic() + GRACE
+    client, end = server.admin, time.monotonic() + WAIT_SECONDS
     while (answer := client.post("/api/v1/sessions", json={})).status_code != 429:
         assert time.monotonic() < end, "never refused"
     return answer
+
+
+def _live_image(server: Server, data: bytes) -> str:
+    client, ident = server.admin, hashlib.sha256(data).hexdigest()
+    session = client.post("/api/v1/sessions", json={}).json()["links"]["self"]
+    assert client.put(f"{session}/images/{ident}", content=data).status_code == 201
+    assert client.post(f"{session}/commit").status_code == 200
+    return ident

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import typing
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,6 +17,7 @@ from imagerepo.config import PREFIX, Config, load_config
 
 HIDDEN = "(hidden)"
 LINE_CHARACTERS = 80
+TYPES = {str: "text", SecretStr: "text", Path: "path", bool: "true or false", int: "number", float: "number"}
 
 
 def config(as_json: AsJson = False) -> None:
@@ -68,6 +70,6 @@ def _shown(value: Any) -> Any:
 
 
 def _type(annotation: Any) -> str:
-    """As a user would write it: the first member of `X | None`."""
+    """As a user would call it: the first member of `X | None`."""
     plain = next(iter(typing.get_args(annotation)), annotation)
-    return {"SecretStr": "text", "str": "text", "Path": "path"}.get(plain.__name__, plain.__name__)
+    return TYPES[plain]

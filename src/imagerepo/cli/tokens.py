@@ -43,4 +43,7 @@ def list_tokens(as_json: AsJson = False) -> None:
 def _rows() -> list[dict[str, Any]]:
     from imagerepo.catalogue.models import Token
 
-    return list(Token.objects.order_by("name").values("name", "role", "created_at"))
+    return [
+        {"name": token.name, "role": token.role, "created_at": token.created_at}
+        for token in Token.objects.order_by("name")
+    ]

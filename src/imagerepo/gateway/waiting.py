@@ -75,7 +75,7 @@ class _Handler(StreamRequestHandler):
 
     def _answer(self, method: str, path: str) -> None:
         if path == ALIVE:
-            head, content = "200 OK\r\nContent-Type: application/json", {"status": "alive"}
+            head, content = "200 OK\r\nContent-Type: application/json", {"status": "live"}
         else:
             head = (
                 "503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"

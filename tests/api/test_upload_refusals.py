@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -190,7 +192,7 @@ class Broken(io.RawIOBase):
         raise ConnectionResetError("the client is gone")
 
 
-def status_of(method: str, path: str, body: io.RawIOBase, length: int | None, authorization: str) -> str:
+def status_of(method: str, path: str, body: IO[bytes], length: int | None, authorization: str, **more: str) -> str:
     """The answer's status to a body that is no bytes in memory."""
     environ = {
         "REQUEST_METHOD": method,
@@ -202,6 +204,7 @@ def status_of(method: str, path: str, body: io.RawIOBase, length: int | None, au
         "wsgi.url_scheme": "http",
         "CONTENT_TYPE": "multipart/form-data; boundary=x",
         "HTTP_AUTHORIZATION": authorization,
+        **more,
     }
     if length is not None:
         environ["CONTENT_LENGTH"] = str(length)
@@ -259,6 +262,23 @@ def test_more_fields_than_anybody_needs(ann: Caller, session: str):
     problem(
         ann("POST", f"{session}/images", **multipart(*many, (part("file", "a.png"), picture()))), 400, "bad-request"
     )
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_an_upload_is_never_held_in_memory(ann: Caller, session: str, tmp_path: Path, method: str):
+    data = bytes(24 << 20)
+    form = multipart((part("file", "zeros"), data))
+    content = data if method == "PUT" else form["content"]
+    path = f"{session}/images" + (f"/{ident_of(data)}" if method == "PUT" else "")
+    (tmp_path / "body").write_bytes(content)
+    headers = {"CONTENT_TYPE": "multipart/form-data; boundary=edge"}
+    with (tmp_path / "body").open("rb") as body:
+        tracemalloc.start()
+        status = status_of(method, path, body, len(content), ann.http.headers["Authorization"], **headers)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert status == "415"
+    assert peak < 4 << 20
 
 
 def test_no_room_in_the_spool(ann: Caller, session: str, repository: Repository, monkeypatch: pytest.MonkeyPatch):

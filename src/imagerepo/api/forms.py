@@ -30,12 +30,12 @@ _TAIL_BYTES = 1024
 
 @dataclass(frozen=True)
 class Form:
-    """A form that came whole. `sha256` is that of the body in all its bytes."""
+    """A form that came whole. `sha256` is that of the body in all its bytes, if a digest was named."""
 
     spooled: Spooled
     filename: str
     fields: QueryDict
-    sha256: bytes
+    sha256: bytes | None
 
 
 def receive(request: Request, spool: Spool, *, limit: int) -> Form:
@@ -50,7 +50,7 @@ def receive(request: Request, spool: Spool, *, limit: int) -> Form:
     try:
         fields = _parse(request, stream, handler)
         stream.check_whole(request)
-        return Form(handler.image(), handler.filename, fields, stream.sha256.digest())
+        return Form(handler.image(), handler.filename, fields, stream.sha256.digest() if stream.sha256 else None)
     except BaseException:
         handler.forget()
         raise
@@ -80,12 +80,13 @@ class _Watched:
     def __init__(self, request: Request, length: int) -> None:
         self._request, self._left = request, length
         self._tail = b""
-        self.sha256 = hashlib.sha256()
+        self.sha256 = hashlib.sha256() if "HTTP_CONTENT_DIGEST" in request.META else None
 
     def read(self, size: int | None = None, /) -> bytes:
         chunk = parsing.read(self._request, self._left if size is None else min(size, self._left))
         self._left -= len(chunk)
-        self.sha256.update(chunk)
+        if self.sha256:
+            self.sha256.update(chunk)
         self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
         return chunk
 

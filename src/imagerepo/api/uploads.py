@@ -53,7 +53,7 @@ def form(request: Request) -> Iterator[Upload]:
     _checked_length(request, slack=parsing.MAX_FORM_BYTES)
     received = forms.receive(request, current().spool, limit=current().config.max_upload_bytes)
     try:
-        if wanted not in (None, received.sha256):
+        if wanted is not None and wanted != received.sha256:
             _check(received.spooled.ident, wanted.hex(), "Content-Digest")
         yield Upload(received.spooled, _filename(received.filename), metadata.patch_of_form(received.fields))
     finally:

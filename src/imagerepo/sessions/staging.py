@@ -50,6 +50,7 @@ def stage_image(
     what an added image has unless `metadata` says otherwise. The spooled file is used up in any case.
     """
     try:
+        spooled.sync()
         with _changing(session):
             before = staged(session, spooled.ident)
             row = _uploaded(session, spooled, decoded, before)
@@ -63,7 +64,7 @@ def stage_image(
         _drop_unless_staged(session, spooled.ident)
         raise
     finally:
-        spooled.path.unlink(missing_ok=True)
+        spooled.discard()
     return row, row.action == Action.ADD and (before is None or before.action != Action.ADD)
 
 

@@ -43,6 +43,11 @@ class Spooled:
     md5: str
     size: int
 
+    def sync(self) -> None:
+        """Bring the bytes to the disk, so that keeping them later, under a lock, is quick. Raises SpoolFull."""
+        with _translating_disk_full():
+            _fsync(self.path)
+
     def discard(self) -> None:
         """Remove the file. Once it is kept, or gone, there is nothing to do."""
         self.path.unlink(missing_ok=True)

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from PIL import Image
 
 from imagerepo.errors import ImagerepoError
-from imagerepo.testing import images
+from imagerepo.testing import album
 from imagerepo.testing.servers import Server
 from imagerepo.testing.swift import Swift
 
@@ -28,7 +27,6 @@ PUSHED_AT_ONCE = 4
 THUMBNAIL = {"width": "256", "height": "256", "format": "webp"}
 REFUSALS = (413, 415, 422)
 MB = 1_000_000
-PHOTOGRAPH = (6000, 4000)
 
 
 class DemoFailed(ImagerepoError):
@@ -155,20 +153,9 @@ def _push(client: httpx.Client, session: str, path: Path) -> str | None:
 
 
 def _drawn(folder: Path) -> list[Path]:
-    """A large JPEG with EXIF (grained, as a camera's is), a PNG with transparency, an animated GIF."""
     target = folder / "pictures"
     target.mkdir()
-    frames = [images.draw(320, 240, seed=number) for number in range(8)]
-    grain = Image.effect_noise(PHOTOGRAPH, 60).convert("RGB")
-    photograph = Image.blend(images.draw(*PHOTOGRAPH), grain, 0.3)
-    drawn = {
-        "holiday.jpg": images.encode(photograph, "jpeg", quality=92, exif=images.exif(orientation=6)),
-        "logo.png": images.encode(images.draw(1200, 800, "RGBA"), "png"),
-        "loop.gif": images.encode(frames[0], "gif", save_all=True, append_images=frames[1:], duration=80, loop=0),
-    }
-    for name, data in drawn.items():
-        (target / name).write_bytes(data)
-    return [target / name for name in drawn]
+    return album.draw_into(target)
 
 
 def _found(photos: Path) -> list[Path]:

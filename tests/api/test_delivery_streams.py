@@ -154,3 +154,14 @@ def test_a_damaged_base_is_broken_off_before_its_end(running: Server, store: Pat
     finally:
         base.write_bytes(LARGE)
     assert running.client().get(f"/images/{large}").content == LARGE
+
+
+def test_a_base_cut_short_is_not_delivered_at_all(running: Server, store: Path, large: str) -> None:
+    base, client = stored(store, large), running.client()
+    os.truncate(base, len(LARGE) // 2)
+    try:
+        assert client.head(f"/images/{large}").status_code == 502
+        for headers in ({}, {"Range": "bytes=0-9"}, {"Range": "bytes=-9"}):
+            problem(client.get(f"/images/{large}", headers=headers), 502, "damaged-base")
+    finally:
+        base.write_bytes(LARGE)

@@ -16,7 +16,7 @@ from imagerepo.api.answers import answer
 from imagerepo.api.conditional import tagged
 from imagerepo.api.listing import Listing
 from imagerepo.api.lookups import live_version, revision_asked
-from imagerepo.api.parsing import check_parameters, next_page, number_cursor, page_size
+from imagerepo.api.parsing import check_parameters, next_page, number_cursor, page_size, with_cursor
 from imagerepo.api.public import PublicView, cache_control
 from imagerepo.api.representation import revision_json, version_json
 from imagerepo.api.requests import NoSuchResource
@@ -92,13 +92,6 @@ def respond(request: Request, data: dict[str, Any]) -> HttpResponseBase:
     if data.get("next"):
         headers["Link"] = f'<{data["next"]}>; rel="next"'
     return tagged(request, answer(data, headers=headers))
-
-
-def with_cursor(request: Request, cursor: str) -> str:
-    """This request's path and query, for the page that begins at `cursor`."""
-    query = request.query_params.copy()
-    query["cursor"] = cursor
-    return f"{request.path}?{query.urlencode()}"
 
 
 urlpatterns = [

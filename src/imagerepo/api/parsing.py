@@ -128,10 +128,13 @@ def number_cursor(request: Request) -> int | None:
 
 def next_page(request: Request, number: int | None) -> str | None:
     """The path and query of the page after this one, or null where `number` says there is none."""
-    if number is None:
-        return None
+    return None if number is None else with_cursor(request, cursors.of_number(number))
+
+
+def with_cursor(request: Request, cursor: str) -> str:
+    """This request's path and query, for the page that begins at `cursor`."""
     query = request.query_params.copy()
-    query["cursor"] = cursors.of_number(number)
+    query["cursor"] = cursor
     return f"{request.path}?{query.urlencode()}"
 
 

@@ -40,7 +40,7 @@ demo: setup  ## the main job end to end (PHOTOS=folder, STORE=swift)
 
 .PHONY: test
 test: setup lint  ## the whole suite, on a real Swift too; a skipped test fails it
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: lint
 lint: setup  ## ruff and mypy

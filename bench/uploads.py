@@ -298,7 +298,8 @@ def report(runs: dict[str, list[dict[str, float]]], rounds: int, slow: int) -> s
         f"## How bodies come in: `python bench/uploads.py --rounds {rounds} --slow {slow}`\n\n"
         f"Medians of {rounds} interleaved runs; {os.cpu_count()} cores ({model}), shared with the clients; "
         f"Python {platform.python_version()}, granian {version('granian')}, {GUNICORN.replace('==', ' ')}; "
-        f"one worker process each. {slow} slow senders of one byte per second.\n\n{table(runs)}\n"
+        f"one worker process each. {slow} slow senders of one byte per second. "
+        f"Load average at the end: {os.getloadavg()[1]:.1f}.\n\n{table(runs)}\n"
     )
 
 

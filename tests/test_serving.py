@@ -6,11 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 
 from imagerepo.durability.locks import acquire
+from imagerepo.testing import images
 from imagerepo.testing.servers import Server
 from tests.conftest import NewServer
 from tests.wires import Wire
@@ -62,7 +64,11 @@ def test_a_dead_worker_is_replaced_and_the_others_go_on(new_server: NewServer) -
 
 def test_workers_and_decoders_end_with_a_killed_parent(new_server: NewServer) -> None:
     server = new_server(workers=2).start()
+    session = server.admin.post("/api/v1/sessions", json={}).json()["links"]["self"]
+    picture = images.good("png").data
+    assert server.admin.post(f"{session}/images", files={"file": picture}).status_code == 201
     family = _descendants(server.pid)
+    assert any("imagerepo.store.worker" in _command_line(pid) for pid in family), "no decoder was started"
     os.kill(server.pid, signal.SIGKILL)
     _until(lambda: not any(_is_alive(pid) for pid in family))
     lock = acquire(server.data_dir / "workers.lock", wait=False)
@@ -117,10 +123,10 @@ def _workers(server: Server) -> list[int]:
 
 
 def _children_of(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
+    lists = Path(f"/proc/{pid}/task").glob("*/children")  # a child belongs to the thread that started it
+    with suppress(FileNotFoundError):
+        return [int(child) for children in lists for child in children.read_text().split()]
+    return []
 
 
 def _descendants(pid: int) -> list[int]:

@@ -103,9 +103,10 @@ class Committer:
         self._sessions.submit(self._upload, upload)
 
     def _upload(self, upload: steps.Upload) -> None:
-        deadline = time.monotonic() + UPLOAD_SHARE * self._config.commit_wait_seconds
+        wait = self._config.commit_wait_seconds
+        patience = Patience(stop=self._stop, longest_pause_seconds=min(1.0, wait / 20))
         try:
-            upload.run(Patience(stop=self._stop, longest_pause_seconds=1.0), deadline)
+            upload.run(patience, time.monotonic() + UPLOAD_SHARE * wait)
         except Stopped:
             return
         except StoreError as error:

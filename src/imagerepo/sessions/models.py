@@ -108,9 +108,7 @@ def move(session: UploadSession, name: str, **changes: Any) -> None:
 
 
 def wrong_state(session: UploadSession) -> WrongState:
-    return WrongState(
-        f"session {session.key} is {session.state}", session=session.key, state=str(session.state)
-    )
+    return WrongState(f"session {session.key} is {session.state}", session=session.key, state=str(session.state))
 
 
 class StagedImage(Descriptive):

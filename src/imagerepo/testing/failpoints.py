@@ -127,11 +127,11 @@ def _watch_sqlite() -> None:
     connect = sqlite3.connect
 
     def watched(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(*arguments, **options)
+        connection: sqlite3.Connection = connect(*arguments, **options)
         connection.set_trace_callback(_on_statement)
         return connection
 
-    sqlite3.connect = sqlite3.dbapi2.connect = watched
+    sqlite3.connect = sqlite3.dbapi2.connect = watched  # type: ignore[assignment]
 
 
 if _TRACE:

@@ -2,9 +2,10 @@
 
 import django.db.models.deletion
 import django_fsm
+from django.db import migrations, models
+
 import imagerepo.catalogue.models
 import imagerepo.sessions.models
-from django.db import migrations, models
 
 
 class Migration(migrations.Migration):

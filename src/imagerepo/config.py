@@ -76,7 +76,7 @@ class Config(BaseSettings):
         4096, description="The least pace of a body after that, on average, in bytes per second; below it: 408."
     )
     bodies_at_once: Count = Field(1024, description="Bodies being received by one worker; one more is answered 429.")
-    reading_threads: Count = Field(16, description="Requests that read, answered at once by one worker.")
+    reading_threads: Count = Field(32, description="Requests that read, answered at once by one worker.")
     writing_threads: Count = Field(
         32, description="Requests that write, carried out at once by one worker; a commit waits in one."
     )

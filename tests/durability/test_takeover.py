@@ -12,7 +12,7 @@ from django.db import connection
 from imagerepo.config import get_config
 from imagerepo.durability import chain
 from imagerepo.durability.settle import Patience, Stopped
-from imagerepo.errors import ConfigError, Damaged, Fenced, StoreRefused
+from imagerepo.errors import ConfigError, Damaged, Fenced, StoreRefused, StoreUnavailable
 from imagerepo.sessions import lane, tokens
 from imagerepo.sessions.actors import identify
 from imagerepo.sessions.models import State
@@ -289,6 +289,12 @@ def test_the_chain_reads_back_to_its_beginning(node: Node) -> None:
     assert [header.head_after for header in headers] == [2, 2, 1, 0]
     assert [header.epoch for header in headers] == [2, 1, 1, 1]
     assert headers[-1].parent is None
+
+
+def test_listing_snapshots_does_not_wait_for_a_store_that_fails(node: Node, store: FaultyStore) -> None:
+    store.fail("get", "unavailable", name="db/", times=100)
+    with pytest.raises(StoreUnavailable):
+        next(node.writer.snapshots())
 
 
 def test_a_snapshot_is_made_only_if_something_changed(node: Node) -> None:

@@ -24,7 +24,7 @@ from imagerepo.errors import (
     TooCostlyToMake,
 )
 from imagerepo.store import names
-from imagerepo.store.manager import WAITING_PER_WORKER, Manager
+from imagerepo.store.manager import SHARE_OF_THREADS, Manager
 from imagerepo.store.memory import MemoryStore
 from imagerepo.store.names import Variant
 from imagerepo.testing import images
@@ -167,10 +167,10 @@ def test_different_derivatives_are_made_side_by_side(manager: Manager, store: Fa
 
 
 def test_too_many_at_once_are_told_to_come_again(new_manager: NewManager, store: FaultyStore) -> None:
-    manager = new_manager(derivative_workers=1)
+    manager = new_manager(derivative_workers=1, reading_threads=20)
     picture = images.photograph(3000, 2000)
     ident = put(store, picture)
-    admitted = 1 + WAITING_PER_WORKER
+    admitted = int(20 * SHARE_OF_THREADS)
     variants = [Variant(1000 + extra, 1000, "webp") for extra in range(3 * admitted)]
     gate = threading.Barrier(len(variants))
 

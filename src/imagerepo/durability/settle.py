@@ -29,7 +29,7 @@ class Stopped(BaseException):
 
 
 class Patience:
-    """Asks a store for ever, with pauses that grow, until it is `stop`ped.
+    """Asks a store for ever, or `most_questions` times, with pauses that grow, until it is `stop`ped.
 
     `report` hears the reason of each failure, `recovered` that an answer came after failures. At a start
     a definite no (wrong credentials, say) is better told than repeated: `refusals_end`.
@@ -43,7 +43,9 @@ class Patience:
         recovered: Callable[[], None] = lambda: None,
         refusals_end: bool = False,
         longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
+        most_questions: int | None = None,
     ) -> None:
+        self._most_questions = most_questions
         self._longest_pause = longest_pause_seconds
         self._stop = stop or threading.Event()
         self._refusals_end = refusals_end
@@ -81,6 +83,8 @@ class Patience:
                 raise
             except StoreError as error:
                 self.failed(error)
+                if number + 1 == self._most_questions:
+                    raise
             else:
                 self.answered(number)
                 return answer

@@ -112,11 +112,11 @@ class Writer:
             return final is None or self._pages_open().changed_since(final.position)
 
     def snapshots(self) -> Iterator[Header]:
-        """The headers of the chain, newest first, read from the store as they are asked for."""
-        final = self.state.final
+        """The headers of the chain, newest first, read from the store as they are asked for. Raises StoreError."""
+        final, patience = self.state.final, Patience(most_questions=1)
         if final:
-            end = chain.follow(self.store, final.link, self.patience)
-            yield from (snapshot.header for snapshot in chain.back(self.store, end, self.patience))
+            end = chain.follow(self.store, final.link, patience)
+            yield from (snapshot.header for snapshot in chain.back(self.store, end, patience))
 
     def _finish(self, entry: Entry) -> None:
         with step("snapshot.put"):

@@ -28,8 +28,8 @@ from imagerepo.store.objects import ObjectReader, ObjectStore
 from imagerepo.store.spool import Spool, Spooled
 from imagerepo.store.workers import Crashed, NoneFree, OverLimit, WorkerPool
 
-WAITING_PER_WORKER = 16
-"""Derivatives that may wait for one that makes them, before others are told to come again."""
+SHARE_OF_THREADS = 0.75
+"""Of the threads that answer reads, as many may wait for derivatives that are made; the others browse."""
 
 WAITS_PER_RENDER = 3
 """A derivative waits for a free process for so many times the longest decode."""
@@ -62,7 +62,7 @@ class Manager:
         self._bases = Spool(self._folder)
         self._cache = DerivativeCache(store)
         self._flights = _Flights()
-        self._room = threading.BoundedSemaphore(config.derivative_workers * (1 + WAITING_PER_WORKER))
+        self._room = threading.BoundedSemaphore(max(1, int(SHARE_OF_THREADS * config.reading_threads)))
         self._pool = WorkerPool(
             "render",
             config.derivative_workers,
@@ -94,7 +94,8 @@ class Manager:
         for _ in range(SEARCHES):
             reader = self._cache.find(name)
             if reader is None:
-                reader = self._flights.once(name, lambda: self._make(ident, name, technical, variant))
+                with self._admitted():
+                    reader = self._flights.once(name, lambda: self._make(ident, name, technical, variant))
             if reader is not None:
                 return reader
         raise Busy(f"{name} was made and not found again; try again in a while")
@@ -121,7 +122,7 @@ class Manager:
     def _make(self, ident: str, name: str, technical: Technical, variant: Variant) -> ObjectReader:
         if found := self._cache.find(name):  # made since it was looked for
             return found
-        with self._admitted(), self._fetched(ident) as base:
+        with self._fetched(ident) as base:
             made = self._render(base.path, technical, variant, name=name)
         return self._cache.keep(made)
 

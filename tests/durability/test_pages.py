@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from imagerepo.durability import pages
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.pages import Pages
 from imagerepo.durability.restore import install
-from imagerepo.errors import Damaged
+from imagerepo.errors import Damaged, Doubtful
 
 
 @pytest.fixture
@@ -34,6 +33,32 @@ def cutter(database: Path) -> Iterator[Pages]:
     cutter = Pages(database, database.with_name("gate"))
     yield cutter
     cutter.close()
+
+
+@pytest.fixture
+def quick_recycler(database: Path) -> Iterator[Pages]:
+    """Begins the log anew at every delta that it can."""
+    cutter = Pages(database, database.with_name("gate"), recycle_bytes=0)
+    yield cutter
+    cutter.close()
+
+
+class Copy:
+    """What a restore would build: a base, and every delta after it."""
+
+    def __init__(self, cutter: Pages, path: Path) -> None:
+        self._cutter, self.path = cutter, path
+        self.following = cutter.base(path).position
+
+    def catch_up(self) -> pages.Delta:
+        delta = self._cutter.delta(self.following)
+        pages.write_pages(self.path, delta.pages, delta.cut.page_count, delta.cut.page_size, sync=False)
+        self.following = delta.following
+        return delta
+
+    def rows(self) -> list[int]:
+        pages.quick_check(self.path)
+        return rows(self.path)
 
 
 def rows(path: Path) -> list[int]:
@@ -65,23 +90,26 @@ def test_a_base_is_the_database_as_committed(database: Path, cutter: Pages, tmp_
     assert (tmp_path / "base").stat().st_size == cut.page_count * cut.page_size
 
 
-def test_a_base_leaves_out_what_is_not_committed(database: Path, cutter: Pages, tmp_path: Path) -> None:
-    insert(database, 1)
-    writer = pages.connect(database)
-    # Enough to spill dirty pages into the log before the rollback.
+def spill_and_roll_back(path: Path) -> None:
+    """More dirty pages than the cache holds: SQLite writes them into the log before the rollback."""
+    writer = pages.connect(path)
     writer.execute("PRAGMA cache_size=10")
     writer.execute("BEGIN")
     for number in range(100, 300):
         writer.execute("INSERT INTO t VALUES (?, ?)", (number, os.urandom(3000)))
     writer.execute("ROLLBACK")
     writer.close()
+
+
+def test_a_base_leaves_out_what_is_not_committed(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    insert(database, 1)
+    spill_and_roll_back(database)
     cutter.base(tmp_path / "base")
     assert rows(tmp_path / "base") == [1]
 
 
 def test_a_base_is_sound_after_vacuum_and_deletes(database: Path, cutter: Pages, tmp_path: Path) -> None:
     insert(database, *range(200), size=3000)
-    cutter.recycle()
     other = pages.connect(database)
     other.execute("DELETE FROM t WHERE a >= 10")
     other.execute("VACUUM")
@@ -91,10 +119,9 @@ def test_a_base_is_sound_after_vacuum_and_deletes(database: Path, cutter: Pages,
     assert (tmp_path / "base").stat().st_size == cut.page_count * cut.page_size < 100_000
 
 
-def test_every_base_under_busy_writers_has_all_rows_acknowledged_before_it(
-    database: Path, cutter: Pages, tmp_path: Path
-) -> None:
-    """Two writers and a reader at work, bases and new logs in between: nothing missing, nothing torn."""
+@pytest.fixture
+def busy(database: Path) -> Iterator[list[int]]:
+    """Two writers and a reader at work: the last number that each writer was told is committed."""
     stop, acknowledged = threading.Event(), [0, 1_000_000]
 
     def write(lane: int) -> None:
@@ -114,44 +141,133 @@ def test_every_base_under_busy_writers_has_all_rows_acknowledged_before_it(
     threads = [threading.Thread(target=write, args=(lane,)) for lane in (0, 1)] + [threading.Thread(target=read)]
     for thread in threads:
         thread.start()
-    try:
-        for round_number in range(12):
-            before = list(acknowledged)
-            cutter.base(tmp_path / "base")
-            found = rows(tmp_path / "base")
-            low = [number for number in found if number < 1_000_000]
-            high = [number for number in found if number > 1_000_000]
-            assert low == list(range(1, len(low) + 1))
-            assert high == list(range(1_000_001, 1_000_001 + len(high)))
-            assert len(low) >= before[0]
-            assert len(high) >= before[1] - 1_000_000
-            if random.random() < 0.4 or round_number == 5:
-                cutter.recycle()
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    yield acknowledged
+    stop.set()
+    for thread in threads:
+        thread.join()
 
 
-def test_recycling_begins_the_log_anew_and_loses_nothing(database: Path, cutter: Pages, tmp_path: Path) -> None:
-    insert(database, *range(100))
-    assert cutter.recycle()
-    insert(database, 100)
-    cut = cutter.base(tmp_path / "base")
-    assert rows(tmp_path / "base") == list(range(101))
-    assert cut.position.frame < 20
+def nothing_is_missing(found: list[int], before: list[int]) -> None:
+    low = [number for number in found if number < 1_000_000]
+    high = [number for number in found if number > 1_000_000]
+    assert low == list(range(1, len(low) + 1))
+    assert high == list(range(1_000_001, 1_000_001 + len(high)))
+    assert len(low) >= before[0]
+    assert len(high) >= before[1] - 1_000_000
 
 
-def test_recycling_waits_for_a_reader_of_an_older_state(database: Path, cutter: Pages) -> None:
+def test_every_base_under_busy_writers_has_all_rows_acknowledged_before_it(
+    busy: list[int], cutter: Pages, tmp_path: Path
+) -> None:
+    for _ in range(8):
+        before = list(busy)
+        cutter.base(tmp_path / "base")
+        nothing_is_missing(rows(tmp_path / "base"), before)
+
+
+@pytest.mark.parametrize("recycle_bytes", [0, 200_000, pages.RECYCLE_BYTES])
+def test_every_delta_under_busy_writers_has_all_rows_acknowledged_before_it(
+    database: Path, busy: list[int], tmp_path: Path, recycle_bytes: int
+) -> None:
+    cutter = Pages(database, database.with_name("gate"), recycle_bytes=recycle_bytes)
+    copy = Copy(cutter, tmp_path / "copy")
+    for _ in range(30):
+        before = list(busy)
+        copy.catch_up()
+        nothing_is_missing(copy.rows(), before)
+    cutter.close()
+
+
+def test_a_delta_holds_the_changed_pages_and_no_others(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    insert(database, *range(2000))
+    copy = Copy(cutter, tmp_path / "copy")
+    insert(database, 2000)
+    delta = copy.catch_up()
+    assert copy.rows() == list(range(2001))
+    assert len(delta.pages) < 6 < delta.cut.page_count
+
+
+def test_a_delta_leaves_out_what_was_rolled_back(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    copy = Copy(cutter, tmp_path / "copy")
+    spill_and_roll_back(database)
+    insert(database, 1)
+    copy.catch_up()
+    assert copy.rows() == [1]
+
+
+def test_a_delta_follows_a_database_that_shrinks(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    insert(database, *range(200), size=3000)
+    copy = Copy(cutter, tmp_path / "copy")
+    other = pages.connect(database)
+    other.execute("DELETE FROM t WHERE a >= 10")
+    other.execute("VACUUM")
+    other.close()
+    copy.catch_up()
+    assert copy.rows() == list(range(10))
+    assert copy.path.stat().st_size < 100_000
+
+
+def test_the_log_begins_anew_and_the_deltas_go_on(database: Path, quick_recycler: Pages, tmp_path: Path) -> None:
+    copy = Copy(quick_recycler, tmp_path / "copy")
+    salts = set()
+    for number in range(6):
+        insert(database, number)
+        copy.catch_up()
+        assert copy.following.frame == 0
+        salts.add(copy.following.salts)
+    assert copy.rows() == list(range(6))
+    assert len(salts) == 6
+
+
+def test_a_reader_of_an_older_state_keeps_it_and_the_log_goes_on(
+    database: Path, quick_recycler: Pages, tmp_path: Path
+) -> None:
+    copy = Copy(quick_recycler, tmp_path / "copy")
     insert(database, 1)
     reader = pages.connect(database)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM t").fetchall()
     insert(database, 2)
-    assert not cutter.recycle()
+    assert copy.catch_up().following.frame > 0
     assert reader.execute("SELECT count(*) FROM t").fetchone() == (1,)
     reader.close()
-    assert cutter.recycle()
+    assert copy.catch_up().following.frame == 0
+    assert copy.rows() == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["TRUNCATE", "RESTART"])
+def test_a_checkpoint_by_somebody_else_is_noticed(database: Path, cutter: Pages, tmp_path: Path, how: str) -> None:
+    copy = Copy(cutter, tmp_path / "copy")
+    insert(database, 1)
+    other = pages.connect(database)
+    other.execute(f"PRAGMA wal_checkpoint({how})")
+    insert(database, 2)
+    with pytest.raises(Doubtful):
+        copy.catch_up()
+    other.close()
+
+
+def test_a_place_of_another_log_is_no_place_to_go_on_from(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    copy = Copy(cutter, tmp_path / "copy")
+    insert(database, 1)
+    for wrong in ({"frame": copy.following.frame + 1}, {"checksum": "0" * 16}, {"frame": 10_000}):
+        with pytest.raises(Doubtful):
+            cutter.delta(copy.following.model_copy(update=wrong))
+
+
+def test_deltas_after_a_restore_begin_where_its_log_begins(database: Path, cutter: Pages, tmp_path: Path) -> None:
+    insert(database, 1)
+    restored = tmp_path / "restored.sqlite3"
+    cutter.base(restored)
+    copy = tmp_path / "copy"
+    copy.write_bytes(restored.read_bytes())
+    after = Pages(restored, tmp_path / "gate-after")
+    following = after.adopt()
+    insert(restored, 2)
+    delta = after.delta(following)
+    pages.write_pages(copy, delta.pages, delta.cut.page_count, delta.cut.page_size)
+    assert rows(copy) == [1, 2]
+    after.close()
 
 
 def test_a_cut_keeps_this_process_locks(database: Path, cutter: Pages, tmp_path: Path) -> None:
@@ -205,10 +321,10 @@ from imagerepo.durability import pages
 path = Path(sys.argv[1])
 c = pages.connect(path)
 c.execute("INSERT INTO t VALUES (1, 1)")
-cutter = pages.Pages(path, Path(sys.argv[1] + '.gate'))
+cutter = pages.Pages(path, Path(sys.argv[1] + '.gate'), recycle_bytes=0)
 position = cutter.base(Path(sys.argv[2])).position
 print(position.model_dump_json())
-if sys.argv[3] == "recycle": assert cutter.recycle()
+if sys.argv[3] == "recycle": assert cutter.delta(position).following.frame == 0
 sys.stdout.flush()
 os._exit(0)
 """

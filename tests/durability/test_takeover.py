@@ -67,16 +67,6 @@ def test_nothing_is_live_before_the_record_is_in_the_store(node: Node, store: Fa
     assert node.live() == {A}
 
 
-def test_a_record_whose_parts_did_not_arrive_is_none(node: Node, store: FaultyStore) -> None:
-    session = node.stage(A)
-    die_at_next_put(node, store, "db/1-", "cut-after")
-    assert node.live() == set()
-    node.lose_disk()
-    node.start()
-    assert node.live() == set()
-    assert session.key not in node.states()
-
-
 def record_name(node: Node) -> str:
     state = node.writer.state
     return names.record(state.epoch, state.writer, state.final.seq + 1)
@@ -248,8 +238,8 @@ def test_records_that_are_listed_but_cannot_be_read_stop_the_start(node: Node, s
 @pytest.mark.parametrize("what", ["record", "part"])
 def test_a_damaged_chain_is_named_and_nothing_is_served(node: Node, store: FaultyStore, what: str) -> None:
     node.commit(A)
-    header = next(node.writer.snapshots())
-    name = header.name if what == "record" else header.parts[0].name
+    headers = list(node.writer.snapshots())
+    name = headers[0].name if what == "record" else headers[-1].parts[0].name
     with store.get(name) as reader:
         content = bytearray(reader.read())
     content[len(content) // 2] ^= 1
@@ -261,7 +251,7 @@ def test_a_damaged_chain_is_named_and_nothing_is_served(node: Node, store: Fault
 
 def test_a_missing_part_is_named(node: Node, store: FaultyStore) -> None:
     node.commit(A)
-    part = next(node.writer.snapshots()).parts[0].name
+    part = list(node.writer.snapshots())[-1].parts[0].name
     store.delete([part])
     node.lose_disk()
     with pytest.raises(Damaged, match=part):
@@ -295,6 +285,38 @@ def test_listing_snapshots_does_not_wait_for_a_store_that_fails(node: Node, stor
     store.fail("get", "unavailable", name="db/", times=100)
     with pytest.raises(StoreUnavailable):
         next(node.writer.snapshots())
+
+
+def test_commits_ship_what_they_changed_and_no_more(node: Node) -> None:
+    for number in range(4):
+        node.commit(f"{number:064x}")
+    headers = list(node.writer.snapshots())
+    assert [header.kind for header in headers] == ["delta"] * 4 + ["base"]
+    database = headers[0].page_count * headers[0].page_size
+    assert all(header.payload_bytes < database / 10 for header in headers[:4])
+
+
+def test_a_start_ships_a_delta_too(node: Node) -> None:
+    node.commit(A)
+    node.die()
+    node.start()
+    assert next(node.writer.snapshots()).kind == "delta"
+    node.lose_disk()
+    node.start()
+    assert next(node.writer.snapshots()).kind == "delta"
+    assert node.live() == {A}
+
+
+def test_a_log_in_doubt_costs_a_base_and_nothing_else(node: Node) -> None:
+    node.commit(A)
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    node.commit(B)
+    assert next(node.writer.snapshots()).kind == "base"
+    node.commit(C)
+    assert next(node.writer.snapshots()).kind == "delta"
+    node.lose_disk()
+    assert node.start().live() == {A, B, C}
 
 
 def test_a_snapshot_is_made_only_if_something_changed(node: Node) -> None:

@@ -8,6 +8,7 @@ but can't be read is a reason to stop.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import step
 
+READ_AHEAD = 8
+"""Records fetched at once on the way back."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -26,6 +30,7 @@ class Snapshot:
 
     header: Header
     link: Link
+    payload: bytes = b""
 
 
 def read(store: ObjectStore, name: str, patience: Patience) -> Snapshot:
@@ -36,25 +41,43 @@ def read(store: ObjectStore, name: str, patience: Patience) -> Snapshot:
             return reader.read()
 
     content = patience.ask(ask)
-    header, _ = decode(content, name=name)
-    return Snapshot(header, Link(name=name, digest=digest(content)))
+    header, payload = decode(content, name=name)
+    return Snapshot(header, Link(name=name, digest=digest(content)), payload)
 
 
 def follow(store: ObjectStore, link: Link, patience: Patience) -> Snapshot:
     """The record that `link` names. Raises Damaged where its bytes are not those that were linked."""
-    snapshot = read(store, link.name, patience)
+    return _linked(read(store, link.name, patience), link)
+
+
+def _linked(snapshot: Snapshot, link: Link) -> Snapshot:
     if snapshot.link != link:
         raise Damaged(f"{link.name} has the digest {snapshot.link.digest}, but {link.digest} was linked")
     return snapshot
 
 
 def back(store: ObjectStore, end: Snapshot, patience: Patience) -> Iterator[Snapshot]:
-    """`end` and every snapshot before it, newest first, across epochs."""
+    """`end` and every snapshot before it, newest first, across epochs.
+
+    A reign's records have numbers without gaps, so those before are fetched ahead; what is believed is the
+    link of each to its parent.
+    """
     snapshot = end
     yield snapshot
-    while snapshot.header.parent:
-        snapshot = follow(store, snapshot.header.parent, patience)
-        yield snapshot
+    with ThreadPoolExecutor(READ_AHEAD) as threads:
+        ahead: dict[str, Future[Snapshot]] = {}
+        while link := snapshot.header.parent:
+            for name in _names_before(snapshot.header, READ_AHEAD):
+                if name not in ahead:
+                    ahead[name] = threads.submit(read, store, name, patience)
+            fetched = ahead.pop(link.name, None)
+            snapshot = _linked(fetched.result() if fetched else read(store, link.name, patience), link)
+            yield snapshot
+
+
+def _names_before(header: Header, count: int) -> Iterator[str]:
+    first = max(0, header.seq - count)
+    return (names.record(header.epoch, header.writer, seq) for seq in reversed(range(first, header.seq)))
 
 
 def find_end(store: ObjectStore, before: int, patience: Patience) -> Snapshot | None:

@@ -6,13 +6,14 @@ import hashlib
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import zstandard
 
+from imagerepo.durability import deltas
 from imagerepo.durability.outbox import Entry, Outbox
-from imagerepo.durability.pages import Pages
-from imagerepo.durability.records import Frozen, Header, Link, Part, encode
+from imagerepo.durability.pages import Cut, Pages
+from imagerepo.durability.records import Frozen, Header, Link, Part, Position, digest, encode
 from imagerepo.store import names
 from imagerepo.testing.failpoints import effect, step
 
@@ -35,6 +36,28 @@ class Place(Frozen):
     head_after: int
 
 
+def cut_delta(pages: Pages, outbox: Outbox, place: Place, since: Position) -> Entry:
+    """Put the pages changed since `since` into the outbox, as one record.
+
+    Raises Doubtful where the log does not provably continue from there, and OSError where the disk is
+    full: then nothing is owed.
+    """
+    with step("snapshot.cut"):
+        outbox.sweep()
+        with effect("pages.delta"):
+            delta = pages.delta(since)
+        payload = deltas.pack(delta.pages)
+        header = _header(
+            place,
+            delta.cut,
+            kind="delta",
+            following=delta.following,
+            payload_digest=digest(payload),
+            payload_bytes=len(payload),
+        )
+        return outbox.add(header, encode(header, payload))
+
+
 def cut_base(pages: Pages, outbox: Outbox, scratch: Path, place: Place) -> Entry:
     """Copy the database as it stands, compress it in parts, and put its record into the outbox.
 
@@ -47,23 +70,26 @@ def cut_base(pages: Pages, outbox: Outbox, scratch: Path, place: Place) -> Entry
         try:
             with effect("pages.base"):
                 cut = pages.base(target)
-            parts, database_digest = _write_parts(target, outbox, place)
+            parts, database_digest = write_parts(target, outbox, place.epoch, place.writer)
         finally:
             target.unlink(missing_ok=True)
-        header = Header(
-            **place.model_dump(),
-            kind="base",
-            created_at=datetime.now(UTC),
-            page_size=cut.page_size,
-            page_count=cut.page_count,
-            payload_digest=database_digest,
-            position=cut.position,
-            parts=parts,
-        )
+        header = _header(place, cut, kind="base", following=cut.position, payload_digest=database_digest, parts=parts)
         return outbox.add(header, encode(header))
 
 
-def _write_parts(database: Path, outbox: Outbox, place: Place) -> tuple[tuple[Part, ...], str]:
+def _header(place: Place, cut: Cut, **rest: Any) -> Header:
+    return Header(
+        **place.model_dump(),
+        created_at=datetime.now(UTC),
+        page_size=cut.page_size,
+        page_count=cut.page_count,
+        position=cut.position,
+        **rest,
+    )
+
+
+def write_parts(database: Path, outbox: Outbox, epoch: int, writer: str) -> tuple[tuple[Part, ...], str]:
+    """Compress a database file into the outbox, in parts. Gives them, and the SHA-256 of the file."""
     whole = hashlib.sha256()
     parts = []
     size = database.stat().st_size
@@ -71,7 +97,7 @@ def _write_parts(database: Path, outbox: Outbox, place: Place) -> tuple[tuple[Pa
         for offset in range(0, size, PART_BYTES):
             part_size = min(PART_BYTES, size - offset)
             part_digest, stored = _compress(file, part_size, whole, outbox)
-            name = names.part(place.epoch, place.writer, part_digest)
+            name = names.part(epoch, writer, part_digest)
             parts.append(Part(name=name, digest=part_digest, offset=offset, size=part_size, stored=stored))
     return tuple(parts), whole.hexdigest()
 

@@ -38,11 +38,20 @@ _INIT = (
 
 @dataclass(frozen=True)
 class Cut:
-    """A copy of the database as it was at `position`."""
+    """What a snapshot holds: the database as it was at `position`."""
 
     position: Position
     page_size: int
     page_count: int
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The changed pages by number, up to `cut`; the next delta begins at `following`."""
+
+    pages: dict[int, memoryview]
+    cut: Cut
+    following: Position
 
 
 def connect(path: Path, *, timeout: float = 30.0) -> sqlite3.Connection:
@@ -71,8 +80,8 @@ class Pages:
     It queues for the write lock at the file lock `gate`, as every writer does.
     """
 
-    def __init__(self, path: Path, gate: Path) -> None:
-        self.path, self._gate = path, gate
+    def __init__(self, path: Path, gate: Path, *, recycle_bytes: int = RECYCLE_BYTES) -> None:
+        self.path, self._gate, self._recycle_bytes = path, gate, recycle_bytes
         self.wal = path.with_name(f"{path.name}-wal")
         self._writer, self._pin = connect(path), connect(path)
         self._checkpointer = connect(path, timeout=0.2)
@@ -83,6 +92,29 @@ class Pages:
         """For tests. A server never calls it: it ends with its process."""
         for connection in (self._pin, self._checkpointer, self._writer):
             connection.close()
+
+    def delta(self, since: Position) -> Delta:
+        """The pages changed since `since`, which the last snapshot was cut at or its log begun anew after.
+
+        Raises Doubtful where the log does not provably continue from there: then take a base.
+        """
+        with self._frozen() as frames:
+            head, raw = self._read_log(frames, first=max(since.frame, 1))
+            _require(frames >= since.frame, f"{self.wal} is shorter than the last snapshot's place in it")
+            _require(head[16:24].hex() == since.salts, f"{self.wal} was begun anew by somebody else")
+            checksum = bytes(raw[16:24]) if since.frame else head[24:32]
+            _require(checksum.hex() == since.checksum, f"{self.wal} holds other frames than the last snapshot saw")
+            pages, page_count = self._last_versions(head, raw[self._frame_bytes if since.frame else 0 :])
+            end = self._position(head, raw, frames)
+            following = self._begin_anew(end) if self.log_bytes() > self._recycle_bytes else end
+        return Delta(pages, Cut(end, self.page_size, page_count), following)
+
+    def adopt(self) -> Position:
+        """Where the log begins, right after a restore: nothing else may have opened the file before."""
+        _require(self.log_bytes() == 0, f"{self.wal} has frames of before the restore")
+        with self._frozen():
+            head = self._head()
+        return Position(salts=head[16:24].hex(), frame=0, checksum=head[24:32].hex())
 
     def base(self, target: Path) -> Cut:
         """Copy the database to `target` exactly as committed now; writers wait only while the log is read.
@@ -98,13 +130,10 @@ class Pages:
             pages, page_count = self._last_versions(head, raw)
             subprocess.run(["cp", "--reflink=auto", "--", self.path, target], check=True)
             write_pages(target, pages, page_count, self.page_size)
-            position = Position(
-                salts=head[16:24].hex(), frame=frames, checksum=_checksum(raw, frames, self._frame_bytes)
-            )
         finally:
             hold.close()
         quick_check(target)
-        return Cut(position, self.page_size, page_count)
+        return Cut(self._position(head, raw, frames), self.page_size, page_count)
 
     def log_bytes(self) -> int:
         """Size of the log's file (0: none)."""
@@ -117,18 +146,26 @@ class Pages:
         same_generation = head[16:24].hex() == position.salts and frames > position.frame
         return not same_generation or any(self._numbers(raw, position.frame) - {1})
 
-    def recycle(self) -> bool:
-        """Copy the whole log into the database file and begin the log anew. False: readers are in the way."""
-        with self._frozen() as frames:
-            self._pin.execute("ROLLBACK")
-            if not self._copied_wholly(frames):
-                return False
-            before = self._salts()
-            self._begin_pin()  # from now on nobody else can checkpoint, so the log restarts once at most
-            self._writer.execute("ROLLBACK")
-            self._writer.execute("BEGIN IMMEDIATE")
-            _bump(self._writer)  # the first commit after a whole checkpoint restarts the log
-        return self._salts() != before
+    def _begin_anew(self, end: Position) -> Position:
+        """Copy the whole log, which ends at `end`, into the database file, and begin it anew.
+
+        Under the write lock. Gives the place where the next delta begins: `end`, if readers were in the way.
+        Raises Doubtful where the log was begun anew more than once.
+        """
+        self._pin.execute("ROLLBACK")
+        copied = self._copied_wholly(end.frame)
+        self._begin_pin()  # from now on nobody else can checkpoint, so the log restarts once at most
+        if not copied:
+            return end
+        self._writer.execute("ROLLBACK")
+        self._writer.execute("BEGIN IMMEDIATE")
+        _bump(self._writer)  # the first commit after a whole checkpoint restarts the log
+        head = self._head()
+        if head[16:24].hex() == end.salts:
+            return end
+        (first,), (before,) = struct.unpack(">I", head[16:20]), struct.unpack(">I", bytes.fromhex(end.salts[:8]))
+        _require(first == (before + 1) & 0xFFFFFFFF, f"{self.wal} was begun anew more than once")
+        return Position(salts=head[16:24].hex(), frame=0, checksum=head[24:32].hex())
 
     @contextmanager
     def _frozen(self) -> Iterator[int]:
@@ -165,28 +202,33 @@ class Pages:
             time.sleep(0.005)  # a reader of an older state; SQLite gives nothing to wait on
         return False
 
-    def _salts(self) -> bytes:
+    def _head(self) -> bytes:
         with self.wal.open("rb", buffering=0) as log:
-            return log.read(WAL_HEADER_BYTES)[16:24]
+            return log.read(WAL_HEADER_BYTES)
 
-    def _read_log(self, frames: int) -> tuple[bytes, memoryview]:
+    def _read_log(self, frames: int, first: int = 1) -> tuple[bytes, memoryview]:
+        """The log's header, and its frames from `first` to the last."""
+        wanted = max(0, frames - first + 1) * self._frame_bytes
         with self.wal.open("rb") as log:
             head = log.read(WAL_HEADER_BYTES)
-            raw = log.read(frames * self._frame_bytes)
-        if len(head) < WAL_HEADER_BYTES or len(raw) < frames * self._frame_bytes:
-            raise Doubtful(f"{self.wal} is shorter than SQLite says")
+            log.seek(WAL_HEADER_BYTES + (first - 1) * self._frame_bytes)
+            raw = log.read(wanted)
+        _require(len(head) == WAL_HEADER_BYTES and len(raw) == wanted, f"{self.wal} is shorter than SQLite says")
         return head, memoryview(raw)
+
+    def _position(self, head: bytes, raw: memoryview, frames: int) -> Position:
+        """Where the log ends, of which `raw` holds the last frames."""
+        last = raw[len(raw) - self._frame_bytes :]
+        return Position(salts=head[16:24].hex(), frame=frames, checksum=bytes(last[16:24]).hex())
 
     def _last_versions(self, head: bytes, raw: memoryview) -> tuple[dict[int, memoryview], int]:
         pages: dict[int, memoryview] = {}
         page_count = 0
         for start in range(0, len(raw), self._frame_bytes):
             number, page_count = struct.unpack_from(">II", raw, start)
-            if raw[start + 8 : start + 16] != head[16:24]:
-                raise Doubtful(f"{self.wal}: a frame of another generation at byte {start}")
+            _require(raw[start + 8 : start + 16] == head[16:24], f"{self.wal}: a frame of another generation")
             pages[number] = raw[start + FRAME_HEADER_BYTES : start + self._frame_bytes]
-        if not page_count:
-            raise Doubtful(f"{self.wal}: its last frame is not a commit")
+        _require(page_count > 0, f"{self.wal}: its last frame is not a commit")
         return {number: page for number, page in pages.items() if number <= page_count}, page_count
 
     def _numbers(self, raw: memoryview, after: int) -> set[int]:
@@ -194,9 +236,9 @@ class Pages:
         return {struct.unpack_from(">I", raw, start)[0] for start in starts}
 
 
-def _checksum(raw: memoryview, frame: int, frame_bytes: int) -> str:
-    start = (frame - 1) * frame_bytes
-    return bytes(raw[start + 16 : start + 24]).hex()
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Doubtful(otherwise)
 
 
 def log_holds(database: Path, position: Position, page_size: int) -> bool:
@@ -211,7 +253,9 @@ def log_holds(database: Path, position: Position, page_size: int) -> bool:
     return False
 
 
-def write_pages(target: Path, pages: dict[int, memoryview], page_count: int, page_size: int) -> None:
+def write_pages(
+    target: Path, pages: dict[int, memoryview], page_count: int, page_size: int, *, sync: bool = True
+) -> None:
     """Write pages into a database file that no SQLite has open, cut it to `page_count`, and fsync it."""
     with target.open("r+b") as file:
         for number in sorted(pages):
@@ -219,7 +263,8 @@ def write_pages(target: Path, pages: dict[int, memoryview], page_count: int, pag
             file.write(pages[number])
         file.truncate(page_count * page_size)
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 def quick_check(database: Path) -> None:

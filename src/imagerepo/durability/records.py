@@ -65,6 +65,7 @@ class Header(Frozen):
     `seq` counts within its epoch, `sequence` along the whole chain. `head` is the live revision in the
     snapshot's rows, `head_after` the one that is live once the record is final (recovery flips to it).
     `payload_digest` is the SHA-256 of the whole database for a base, of the payload otherwise.
+    `following` is where in the log the next delta begins: `position`, unless the log was begun anew.
     """
 
     format: int = FORMAT
@@ -81,8 +82,10 @@ class Header(Frozen):
     head_after: Number
     payload_digest: Digest
     position: Position
+    following: Position
     parent: Link | None
     parts: tuple[Part, ...] = ()
+    payload_bytes: Number = 0
 
     @property
     def name(self) -> str:
@@ -90,7 +93,8 @@ class Header(Frozen):
 
     @property
     def stored_bytes(self) -> int:
-        return sum(part.stored for part in self.parts)
+        """What the snapshot takes in the store, without its header."""
+        return self.payload_bytes + sum(part.stored for part in self.parts)
 
 
 def encode(header: Header, payload: bytes = b"") -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import zstandard
 
 from imagerepo.durability import chain
+from imagerepo.durability.deltas import apply
 from imagerepo.durability.files import sync, unlink_durably
 from imagerepo.durability.pages import quick_check
-from imagerepo.durability.records import Part
+from imagerepo.durability.records import Header, Part
 from imagerepo.durability.settle import Patience
 from imagerepo.errors import Damaged, ObjectNotFound
 from imagerepo.store.objects import ObjectStore
@@ -37,25 +39,40 @@ def restore(
     No SQLite may have `database` open. Raises Damaged where a part or the whole is not what its digest
     says; then the old file is untouched.
     """
-    base = newest_base(store, end, patience)
-    temporary = database.with_name("restoring.sqlite3")
-    with step("restore.fetch"):
-        _fetch(store, base, temporary, patience, progress)
-    quick_check(temporary)
-    with step("restore.install"):
-        install(temporary, database)
+    with tempfile.TemporaryDirectory(prefix="restore-", dir=database.parent) as folder:
+        with step("restore.fetch"), effect("file.write deltas"):
+            base, deltas = _collect(store, end, Path(folder), patience)
+        temporary = Path(folder) / database.name
+        with step("restore.fetch"):
+            _fetch(store, base, temporary, patience, progress)
+        with step("restore.apply"), effect("file.write restoring"):
+            _apply(deltas, temporary)
+        quick_check(temporary)
+        with step("restore.install"):
+            install(temporary, database)
 
 
-def newest_base(store: ObjectStore, end: chain.Snapshot, patience: Patience) -> chain.Snapshot:
-    """The newest base at or before `end`."""
+def _collect(
+    store: ObjectStore, end: chain.Snapshot, folder: Path, patience: Patience
+) -> tuple[chain.Snapshot, list[tuple[Header, Path]]]:
+    """The newest base at or before `end`, and the deltas after it, oldest first, their payloads on disk."""
+    deltas: list[tuple[Header, Path]] = []
     try:
         for snapshot in chain.back(store, end, patience):
             if snapshot.header.kind == "base":
-                return snapshot
-            raise Damaged(f"{snapshot.header.name} is a {snapshot.header.kind}: use a newer imagerepo to restore it")
+                return snapshot, deltas[::-1]
+            payload = folder / f"{snapshot.header.sequence}.delta"
+            payload.write_bytes(snapshot.payload)
+            deltas.append((snapshot.header, payload))
     except ObjectNotFound as error:
         raise Damaged(f"the chain is broken: {error}") from error
     raise Damaged(f"no base lies behind {end.header.name}")
+
+
+def _apply(deltas: list[tuple[Header, Path]], database: Path) -> None:
+    for header, payload in deltas:
+        apply(header, payload.read_bytes(), database)
+    sync(database)
 
 
 def install(new: Path, database: Path) -> None:

@@ -35,6 +35,7 @@ class Final(Frozen):
     sequence: int
     head_after: int
     position: Position
+    following: Position
 
     @classmethod
     def of(cls, header: Header, digest: str) -> Self:
@@ -47,6 +48,7 @@ class Final(Frozen):
             sequence=header.sequence,
             head_after=header.head_after,
             position=header.position,
+            following=header.following,
         )
 
     @property

@@ -6,22 +6,25 @@ holds the lane first finishes the record that an earlier holder left in the outb
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from imagerepo.durability import chain, epochs
-from imagerepo.durability.cutting import Place, cut_base
+from imagerepo.durability.cutting import Place, cut_base, cut_delta
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.outbox import Entry, Outbox
-from imagerepo.durability.pages import RECYCLE_BYTES, Pages
+from imagerepo.durability.pages import Pages
 from imagerepo.durability.records import Header
 from imagerepo.durability.settle import Patience, settle
 from imagerepo.durability.state import ChainState, Disk, Final
-from imagerepo.errors import Damaged, Fenced
+from imagerepo.errors import Damaged, Doubtful, Fenced
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
+
+log = logging.getLogger(__name__)
 
 
 class Writer:
@@ -86,9 +89,6 @@ class Writer:
         entry = self._outbox.pending()
         if entry:
             self._finish(entry)
-        elif self._pages_open().log_bytes() > RECYCLE_BYTES:
-            with step("lane.recycle"), effect("pages.recycle"):
-                self._pages_open().recycle()
 
     def owes(self) -> bool:
         """Whether a record lies in the outbox."""
@@ -100,16 +100,24 @@ class Writer:
         `head_after` is the revision that may be live from then on. The first record of an epoch is its
         opening record. Raises Fenced, and Damaged where the chain is not this writer's.
         """
-        place = _next_place(self.state, head=head, head_after=head_after)
-        entry = cut_base(self._pages_open(), self._outbox, self.disk.scratch, place)
+        state = self.state
+        entry = self._cut(_next_place(state, head=head, head_after=head_after), state.final)
         self._finish(entry)
         return entry.header
+
+    def _cut(self, place: Place, final: Final | None) -> Entry:
+        if final:
+            try:
+                return cut_delta(self._pages_open(), self._outbox, place, final.following)
+            except Doubtful as doubt:
+                log.warning("a base is taken instead of a delta: %s", doubt)
+        return cut_base(self._pages_open(), self._outbox, self.disk.scratch, place)
 
     def changed(self) -> bool:
         """Whether anything was committed here since the last final record was cut."""
         final = self.state.final
         with step("snapshot.compare"), effect("pages.compare"):
-            return final is None or self._pages_open().changed_since(final.position)
+            return final is None or self._pages_open().changed_since(final.following)
 
     def snapshots(self) -> Iterator[Header]:
         """The headers of the chain, newest first, read from the store as they are asked for. Raises StoreError."""

@@ -16,14 +16,13 @@ from django.db import connection
 
 from imagerepo.catalogue.models import Head
 from imagerepo.config import Config
-from imagerepo.durability import chain, epochs, pages, restore
+from imagerepo.durability import chain, epochs, restore, takeover
 from imagerepo.durability.gate import write
 from imagerepo.durability.locks import FileLock, acquire
-from imagerepo.durability.outbox import Entry, Outbox
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import ChainState, Disk, Final
 from imagerepo.durability.writer import Writer
-from imagerepo.errors import Damaged, InUse
+from imagerepo.errors import InUse
 from imagerepo.sessions import merge
 from imagerepo.sessions.models import StagedImage, State, UploadSession, move
 from imagerepo.store.backends import open_store
@@ -78,14 +77,15 @@ def start(
     patience = writer.patience
     writer_id, epoch = _reign(snapshots, patience)
     end = chain.find_end(snapshots, epoch, patience)
-    kept = _prepare_disk(disk, snapshots, end, patience, progress)
-    keeper = _open_database(disk)
-    _recover(end, kept=kept)
+    taken = takeover.take_over(disk, snapshots, end, patience, progress)
+    _migrate()
+    _recover(end, kept=taken.kept)
     Spool(disk.spool).clear(_staged_keys())
-    disk.save_state(_state(disk, end, epoch, writer_id))
+    disk.save_state(_state(end, taken, epoch, writer_id))
     _open_epoch(writer)
     workers.release()
-    return Started(disk, writer, epoch, restored=end is not None and not kept, keeper=keeper, lock=lock)
+    restored = end is not None and not taken.kept
+    return Started(disk, writer, epoch, restored=restored, keeper=taken.keeper, lock=lock)
 
 
 def _lock(disk: Disk) -> tuple[FileLock, FileLock]:
@@ -107,80 +107,9 @@ def _reign(store: ObjectStore, patience: Patience) -> tuple[str, int]:
             return writer_id, epoch
 
 
-def _prepare_disk(
-    disk: Disk, store: ObjectStore, end: chain.Snapshot | None, patience: Patience, progress: restore.Progress
-) -> bool:
-    """Make the database what the chain's end says. True: it was kept as it is."""
-    state, outbox = disk.state(), Outbox(disk.outbox)
-    entry = outbox.pending() if state else None
-    _refuse_contradictions(disk, state, end)
-    with step("start.disk"):
-        if end and state and _may_be_kept(disk, state, entry, end):
-            outbox.clear()
-            return True
-        disk.forget_state()
-        outbox.clear()
-        if end:
-            restore.restore(store, end, disk.database, patience, progress)
-        else:
-            _remove_database(disk)
-    return False
-
-
-def _refuse_contradictions(disk: Disk, state: ChainState | None, end: chain.Snapshot | None) -> None:
-    if state is None or state.final is None:
-        return
-    if end is None:
-        raise Damaged(
-            f"the store is empty, but {disk.data_dir} holds {state.final.name} of a repository: is "
-            "IMAGEREPO_STORE_URL right? To begin a new repository, give it an empty data folder."
-        )
-    if end.header.repository != state.repository:
-        raise Damaged(
-            f"{disk.data_dir} belongs to another repository than the store: give this store its own data folder"
-        )
-    if state.final.sequence > end.header.sequence:
-        raise Damaged(
-            f"the store shows snapshot {end.header.sequence} as its newest, but {disk.data_dir} saw "
-            f"{state.final.sequence} made durable: the store is showing an old copy. Check that all of Swift's "
-            "servers are up, and start again."
-        )
-
-
-def _may_be_kept(disk: Disk, state: ChainState, entry: Entry | None, end: chain.Snapshot) -> bool:
-    """Whether the rows on this disk are the chain's end, with what was staged since."""
-    if not disk.database.exists():
-        return False
-    if state.final and state.final.link == end.link:
-        return _sound(disk)
-    if entry is None or entry.digest != end.link.digest or entry.header.name != end.link.name:
-        return False
-    # It was in the outbox and did arrive. The rows must hold its merge: a power cut may have taken it.
-    header = entry.header
-    return pages.log_holds(disk.database, header.position, header.page_size) and _sound(disk)
-
-
-def _sound(disk: Disk) -> bool:
-    check = sqlite3.connect(disk.database)
-    try:
-        return bool(check.execute("PRAGMA quick_check").fetchone() == ("ok",))
-    except sqlite3.DatabaseError:
-        return False
-    finally:
-        check.close()
-
-
-def _remove_database(disk: Disk) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        disk.database.with_name(disk.database.name + suffix).unlink(missing_ok=True)
-
-
-def _open_database(disk: Disk) -> sqlite3.Connection:
-    """Open and migrate it. The connection that is kept holds the log for as long as this process lives."""
-    keeper = pages.connect(disk.database)
+def _migrate() -> None:
     with step("start.migrate"), effect("migrate"):
         call_command("migrate", verbosity=0, interactive=False)
-    return keeper
 
 
 def _recover(end: chain.Snapshot | None, *, kept: bool) -> None:
@@ -206,8 +135,10 @@ def _lose_open_sessions() -> None:
     StagedImage.objects.filter(session__in=lost).delete()
 
 
-def _state(disk: Disk, end: chain.Snapshot | None, epoch: int, writer_id: str) -> ChainState:
+def _state(end: chain.Snapshot | None, taken: takeover.Taken, epoch: int, writer_id: str) -> ChainState:
     final = Final.of(end.header, end.link.digest) if end else None
+    if final and taken.following:
+        final = final.model_copy(update={"following": taken.following})
     repository = end.header.repository if end else secrets.token_hex(16)
     return ChainState(repository=repository, epoch=epoch, writer=writer_id, final=final)
 

@@ -1,0 +1,114 @@
+"""Taking over: which disk may be kept, and what becomes of one that may not (docs/durability.md, "The start")."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from imagerepo.durability import chain, restore
+from imagerepo.durability.outbox import Entry, Outbox
+from imagerepo.durability.pages import Pages, connect, log_holds
+from imagerepo.durability.records import Position
+from imagerepo.durability.settle import Patience
+from imagerepo.durability.state import ChainState, Disk
+from imagerepo.errors import Damaged
+from imagerepo.store.objects import ObjectStore
+from imagerepo.testing.failpoints import effect, step
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A database that is what the chain's end says: `kept` as it was, or restored, or new.
+
+    `keeper` holds its log for as long as it is open. The next delta begins at `following`; None: take a base.
+    """
+
+    keeper: sqlite3.Connection
+    kept: bool
+    following: Position | None
+
+
+def take_over(
+    disk: Disk, store: ObjectStore, end: chain.Snapshot | None, patience: Patience, progress: restore.Progress
+) -> Taken:
+    """Bring this disk in line with the chain's end. Raises Damaged where going on could lose data."""
+    state, outbox = disk.state(), Outbox(disk.outbox)
+    entry = outbox.pending() if state else None
+    _refuse_contradictions(disk, state, end)
+    with step("start.disk"):
+        if end and state and (taken := _keep(disk, state, entry, end)):
+            outbox.clear()
+            return taken
+        disk.forget_state()
+        outbox.clear()
+        return _restored(disk, store, end, patience, progress) if end else _new(disk)
+
+
+def _restored(
+    disk: Disk, store: ObjectStore, end: chain.Snapshot, patience: Patience, progress: restore.Progress
+) -> Taken:
+    restore.restore(store, end, disk.database, patience, progress)
+    keeper = connect(disk.database)
+    pages = Pages(disk.database, disk.gate_lock)
+    with effect("pages.adopt"):
+        following = pages.adopt()
+    pages.close()
+    return Taken(keeper, kept=False, following=following)
+
+
+def _new(disk: Disk) -> Taken:
+    for suffix in ("", "-wal", "-shm"):
+        disk.database.with_name(disk.database.name + suffix).unlink(missing_ok=True)
+    return Taken(connect(disk.database), kept=False, following=None)
+
+
+def _refuse_contradictions(disk: Disk, state: ChainState | None, end: chain.Snapshot | None) -> None:
+    if state is None or state.final is None:
+        return
+    if end is None:
+        raise Damaged(
+            f"the store is empty, but {disk.data_dir} holds {state.final.name} of a repository: is "
+            "IMAGEREPO_STORE_URL right? To begin a new repository, give it an empty data folder."
+        )
+    if end.header.repository != state.repository:
+        raise Damaged(
+            f"{disk.data_dir} belongs to another repository than the store: give this store its own data folder"
+        )
+    if state.final.sequence > end.header.sequence:
+        raise Damaged(
+            f"the store shows snapshot {end.header.sequence} as its newest, but {disk.data_dir} saw "
+            f"{state.final.sequence} made durable: the store is showing an old copy. Check that all of Swift's "
+            "servers are up, and start again."
+        )
+
+
+def _keep(disk: Disk, state: ChainState, entry: Entry | None, end: chain.Snapshot) -> Taken | None:
+    """This disk as it is, where its rows are the chain's end with what was staged since."""
+    following = _following(disk, state, entry, end)
+    if following is None or not disk.database.exists():
+        return None
+    try:
+        keeper = connect(disk.database)
+    except sqlite3.DatabaseError:
+        return None
+    if not _is_sound(keeper):
+        keeper.close()
+        return None
+    return Taken(keeper, kept=True, following=following)
+
+
+def _following(disk: Disk, state: ChainState, entry: Entry | None, end: chain.Snapshot) -> Position | None:
+    if state.final and state.final.link == end.link:
+        return state.final.following
+    if entry is None or entry.digest != end.link.digest or entry.header.name != end.link.name:
+        return None
+    # It was in the outbox and did arrive. The rows must hold its merge: a power cut may have taken it.
+    header = entry.header
+    return header.following if log_holds(disk.database, header.position, header.page_size) else None
+
+
+def _is_sound(connection: sqlite3.Connection) -> bool:
+    try:
+        return bool(connection.execute("PRAGMA quick_check").fetchone() == ("ok",))
+    except sqlite3.DatabaseError:
+        return False

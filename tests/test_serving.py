@@ -54,10 +54,12 @@ def test_a_request_under_way_is_finished_on_sigterm(new_server: NewServer) -> No
 
 def test_a_dead_worker_is_replaced_and_the_others_go_on(new_server: NewServer) -> None:
     server = new_server(workers=2).start()
-    for _ in range(2):  # twice within seconds
-        first, other = _workers(server)
-        os.kill(first, signal.SIGKILL)
-        _until(lambda first=first, other=other: len({*_workers(server)} - {first}) == 2 and other in _workers(server))
+    victim, other = _workers(server)
+    for _ in range(2):  # the second time, the one that just came
+        os.kill(victim, signal.SIGKILL)
+        _until(lambda gone=victim: len(set(_workers(server)) - {gone}) == 2)
+        assert other in _workers(server)
+        (victim,) = set(_workers(server)) - {victim, other}
     _until(lambda: _answers(server))
     assert server.stop() == 0
 

@@ -89,7 +89,13 @@ def test_the_parts_of_a_form_come_in_any_order(ann: Caller):
 
 @pytest.mark.parametrize(
     ("sent", "kept"),
-    [("a&amp;b.png", "a&amp;b.png"), ("C:/photos/x.png", "x.png"), ("d\\e\\f.png", "f.png"), ("..png", "..png")],
+    [
+        ("a&amp;b.png", "a&amp;b.png"),
+        ("C:/photos/x.png", "x.png"),
+        ("d\\e\\f.png", "f.png"),
+        ("..png", "..png"),
+        ("Ä ö.png", "Ä ö.png"),
+    ],
 )
 def test_the_filename_is_kept_as_it_is_without_its_folder(ann: Caller, sent, kept):
     form = multipart((part("file", sent.replace("\\", "\\\\")), picture()))

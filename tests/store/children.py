@@ -15,11 +15,11 @@ def workers(of: int | str = "self") -> list[int]:
     return [pid for pid in children if b"imagerepo.store.worker" in _read(pid, "cmdline").split(b"\0")]
 
 
-def busy_worker() -> int:
+def busy_worker(of: int | str = "self") -> int:
     """Wait for one that uses the processor."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        before = {pid: _ticks(pid) for pid in workers()}
+        before = {pid: _ticks(pid) for pid in workers(of)}
         time.sleep(0.05)  # the time over which its use of the processor is measured
         for pid, ticks in before.items():
             if _ticks(pid) - ticks >= 3:

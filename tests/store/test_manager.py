@@ -140,6 +140,30 @@ def test_what_many_threads_ask_for_is_made_once(manager: Manager, store: FaultyS
     assert calls(store, "put", names.derivative(ident, variant)) == 1
 
 
+def test_what_was_made_while_one_looked_for_it_is_not_made_again(manager: Manager, store: FaultyStore) -> None:
+    picture = images.good("jpeg")
+    ident = put(store, picture)
+    looked, answered = threading.Event(), threading.Event()
+    get = store.get
+
+    def slow_to_say_no(name: str, **options: object) -> object:
+        if name == names.derivative(ident, SMALL) and not looked.is_set():
+            looked.set()
+            answered.wait(60)
+            raise ObjectNotFound(f"{name}: there was none", op="get", name=name)
+        return get(name, **options)  # type: ignore[arg-type]
+
+    store.get = slow_to_say_no  # type: ignore[method-assign,assignment]
+    with ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(read, manager, ident, picture, SMALL)
+        looked.wait(60)
+        first = read(manager, ident, picture, SMALL)
+        manager.wait_until_stored()
+        answered.set()
+        assert slow.result() == first
+    assert calls(store, "get", names.base(ident)) == 1
+
+
 def test_the_error_of_the_one_that_makes_it_is_everyones(manager: Manager, store: FaultyStore) -> None:
     picture = images.good("png")
     ident = put(store, picture)
@@ -254,12 +278,15 @@ def test_what_a_base_can_not_have_is_refused_before_the_store_is_asked(manager: 
     assert store.calls == []
 
 
-def test_a_derivative_that_costs_too_much_time_is_refused(new_manager: NewManager, store: FaultyStore) -> None:
+def test_a_derivative_that_costs_too_much_time_is_refused(
+    new_manager: NewManager, store: FaultyStore, tmp_path: Path
+) -> None:
     manager = new_manager(decode_seconds=0.2)
     picture = images.photograph(4000, 3000)
     ident = put(store, picture)
     with pytest.raises(TooCostlyToMake):
         manager.derivative(ident, picture, Variant(4000, 3000, "webp"))
+    assert files(tmp_path) == []
     assert read(manager, ident, picture, Variant(40, 30, "jpg"))
 
 

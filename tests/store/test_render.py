@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def make(tmp_path: Path, careful: bool) -> Make:
 def made(folder: Path, picture: Picture, variant: Variant, careful: bool) -> Image.Image:
     base, target = folder / "base", folder / "derivative"
     base.write_bytes(picture.data)
-    render(base, target, (picture.width, picture.height), variant, careful=careful)
+    render(base, target, variant, careful=careful)
     image = Image.open(io.BytesIO(target.read_bytes()))
     image.load()
     return image
@@ -58,6 +59,17 @@ def test_every_picture_becomes_every_format_in_the_exact_size(make: Make, name: 
     kind = {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}.get(format, format.upper())
     assert (derivative.format, derivative.size) == (kind, size)
     assert getattr(derivative, "n_frames", 1) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in images.GOOD if not re.search("animated|several|turned|gamut", name)])
+def test_a_derivative_has_the_colours_of_its_base(make: Make, name: str) -> None:
+    picture = images.good(name)
+    mode = "LA" if "gray and alpha" in name else "RGBA" if "alpha" in name else "L" if "gray" in name else "RGB"
+    mode = "1" if "1-bit" in name else "P" if "palette" in name else mode
+    drawn = images.draw(96, 64, mode)
+    white = Image.new("RGBA", (96, 64), "white")
+    shown = [Image.alpha_composite(white, one.convert("RGBA")) for one in (make(picture, 96, 64, "png"), drawn)]
+    assert difference(*shown) < (60 if "CMYK" in name else 6), "inks have other colours, yet not all others"
 
 
 @pytest.mark.parametrize("format", names.FORMATS)

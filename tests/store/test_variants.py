@@ -41,7 +41,7 @@ def test_proportions_are_kept_to_half_a_pixel_and_one_side_fills_the_box(
     [
         ((3000, 2000), (1024, None), (1024, 683)),
         ((4, 2), (1, None), (1, 1)),  # a half is rounded up
-        ((6, 3), (3, None), (3, 2)),
+        ((10, 5), (5, None), (5, 3)),
         ((10_000, 3), (100, 100), (100, 1)),  # never less than a pixel
         ((100, 50), (4000, 4000), (100, 50)),
         ((100, 50), (None, None), (100, 50)),

@@ -104,6 +104,7 @@ class _Watched:
 class _Parser(MultiPartParser):
     def sanitize_file_name(self, file_name: str) -> str | None:
         """A filename is only kept as text here: a folder goes, all else stays as it is."""
+        file_name = file_name.encode(_LOSSLESS).decode()
         return file_name.replace("\\", "/").rpartition("/")[2] or None
 
 

@@ -21,6 +21,7 @@ JSON = ("application/json",)
 MERGE_PATCH = ("application/merge-patch+json", "application/json")
 MAX_PAGE, DEFAULT_PAGE = 200, 50
 _SHA256_DIGEST = re.compile(r"(?:^|,)\s*sha-256=(:[A-Za-z0-9+/=]*:)?")
+_PAGE = re.compile(r"[0-9]{1,3}")
 _WAIT = re.compile(r"\bwait=(\d{1,9})\b")
 
 
@@ -110,7 +111,7 @@ def flag(request: Request, name: str) -> bool:
 def page_size(request: Request) -> int:
     """The parameter `limit`. Raises BadRequest."""
     text = request.query_params.get("limit", str(DEFAULT_PAGE))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_PAGE:
+    if not _PAGE.fullmatch(text) or not 1 <= int(text) <= MAX_PAGE:
         raise bad_parameter("limit", f"not a whole number from 1 to {MAX_PAGE}")
     return int(text)
 

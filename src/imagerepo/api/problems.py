@@ -264,7 +264,7 @@ TABLE: dict[type[BaseException], Kind] = {
     ),
 }
 
-KINDS: dict[str, Kind] = {kind.slug: kind for kind in (*TABLE.values(), STAGING_LOST, INTERNAL_ERROR)}
+KINDS: dict[str, Kind] = {kind.slug: kind for kind in (*TABLE.values(), STAGING_LOST, INTERNAL_ERROR, STARTING)}
 
 
 def kind_of(error: BaseException) -> Kind | None:

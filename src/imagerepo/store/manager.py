@@ -95,7 +95,7 @@ class Manager:
             reader = self._cache.find(name)
             if reader is None:
                 with self._admitted():
-                    reader = self._flights.once(name, lambda: self._make(ident, name, technical, variant))
+                    reader = self._flights.once(name, lambda: self._make(ident, name, variant))
             if reader is not None:
                 return reader
         raise Busy(f"{name} was made and not found again; try again in a while")
@@ -104,7 +104,7 @@ class Manager:
         """A derivative of the base in the file at `path`, which is not kept. Raises as `derivative` does."""
         variants.check(variant, technical.width, technical.height)
         with self._admitted():
-            made = self._render(path, technical, variant, name=f"preview.{variant.format}")
+            made = self._render(path, variant, name=f"preview.{variant.format}")
         reader = made.open()
         made.path.unlink()
         return reader
@@ -119,11 +119,11 @@ class Manager:
         self._cache.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _make(self, ident: str, name: str, technical: Technical, variant: Variant) -> ObjectReader:
+    def _make(self, ident: str, name: str, variant: Variant) -> ObjectReader:
         if found := self._cache.find(name):  # made since it was looked for
             return found
         with self._fetched(ident) as base:
-            made = self._render(base.path, technical, variant, name=name)
+            made = self._render(base.path, variant, name=name)
         return self._cache.keep(made)
 
     @contextmanager
@@ -151,11 +151,10 @@ class Manager:
         finally:
             base.discard()
 
-    def _render(self, base: Path, technical: Technical, variant: Variant, *, name: str) -> Made:
+    def _render(self, base: Path, variant: Variant, *, name: str) -> Made:
         """Have it made by a process: with libvips, and should that bring the process down, without."""
         target = self._folder / secrets.token_hex(16)
-        size = [technical.width, technical.height]
-        task = {"path": str(base), "target": str(target), "size": size, "variant": asdict(variant)}
+        task = {"path": str(base), "target": str(target), "variant": asdict(variant)}
         try:
             with _translating(name):
                 try:

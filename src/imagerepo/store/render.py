@@ -60,24 +60,23 @@ _EXIF_TURNS = {
 }
 
 
-def render(path: Path, target: Path, size: tuple[int, int], variant: Variant, *, careful: bool) -> None:
+def render(path: Path, target: Path, variant: Variant, *, careful: bool) -> None:
     """Write the derivative of the base at `path` to `target`.
 
-    `size` is the base's, in pixels as displayed. `careful` leaves libvips' decoders out. Raises
-    TooCostlyToMake when memory runs out, DamagedBase if the base is no image.
+    `careful` leaves libvips' decoders out. Raises DamagedBase if the base is no image.
     """
     format = sniff(path)
     if format is None:
         raise DamagedBase("the stored base is no image")
-    image = None if careful else _resized_by_vips(path, format, size, variant)
+    image = None if careful else _resized_by_vips(path, format, variant)
     if image is None:
         image = _resized(_read_by_pillow(path, format), variant).copy_memory()
     image = _turned(image, variant.rotation, mirrored=variant.mirrored)
     _ENCODERS[variant.format](_in_quality(image, variant), target)
 
 
-def _resized_by_vips(path: Path, format: ImageFormat, size: tuple[int, int], variant: Variant) -> Any:
-    """The cut and resized image, or None where libvips can't read the base or sees another size."""
+def _resized_by_vips(path: Path, format: ImageFormat, variant: Variant) -> Any:
+    """The cut and resized image, or None where libvips can't read the base as the intake did."""
     if format not in _VIPS_READS:
         return None
     try:
@@ -86,9 +85,6 @@ def _resized_by_vips(path: Path, format: ImageFormat, size: tuple[int, int], var
             turn = _EXIF_TURNS[orientation(opened)]
             if not _sees_alike(header, opened):
                 return None
-        seen = (header.height, header.width) if _is_sideways(turn) else (header.width, header.height)
-        if seen != size:
-            return None
         if variant.region is None:
             return _thumbnail(path, header, turn, variant)
         return _resized(_turned(header.copy_memory(), *turn), variant).copy_memory()

@@ -104,11 +104,10 @@ def _load_render() -> Task:
     from imagerepo.store.names import Region, Variant
     from imagerepo.store.render import render
 
-    def task(path: str, target: str, size: list[int], variant: dict[str, Any], careful: bool) -> dict[str, Any]:
-        width, height = size
+    def task(path: str, target: str, variant: dict[str, Any], careful: bool) -> dict[str, Any]:
         region = variant["region"] and Region(**variant["region"])
         wanted = Variant(**{**variant, "region": region})
-        render(Path(path), Path(target), (width, height), wanted, careful=careful)
+        render(Path(path), Path(target), wanted, careful=careful)
         return {}
 
     return task

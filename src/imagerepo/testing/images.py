@@ -131,6 +131,11 @@ def pages(sizes: Sequence[tuple[int, int]]) -> Picture:
     return Picture(encode(first, "tiff", save_all=True, append_images=rest), "tiff", *sizes[0], len(sizes))
 
 
+def _beyond_its_screen() -> Picture:
+    """A GIF whose first frame is larger than the screen that its header announces."""
+    return Picture(_patched("gif", 6, struct.pack("<HH", 48, 32)), "gif", 96, 64)
+
+
 _GOOD: dict[str, Callable[[], Picture]] = {
     "jpeg": lambda: _still("jpeg", quality=90),
     "png": lambda: _still("png"),
@@ -153,10 +158,12 @@ _GOOD: dict[str, Callable[[], Picture]] = {
     "png 16-bit gray": lambda: _gray16("png"),
     "png animated (APNG)": lambda: _animated("png", "RGBA"),
     "gif animated": lambda: _animated("gif", duration=50, loop=0),
+    "gif beyond its screen": _beyond_its_screen,
     "webp with alpha": lambda: _still("webp", "RGBA", lossless=True),
     "webp animated": lambda: _animated("webp"),
     "tiff of several pages": lambda: pages([(96, 64), (64, 96), (32, 32)]),
     "tiff CMYK": lambda: _still("tiff", "CMYK"),
+    "tiff YCbCr": lambda: _still("tiff", "YCbCr"),
     "tiff 16-bit gray": lambda: _gray16("tiff"),
     "tiff deflate with alpha": lambda: _still("tiff", "RGBA", compression="tiff_adobe_deflate"),
     "avif with alpha": lambda: _still("avif", "RGBA"),

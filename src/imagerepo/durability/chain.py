@@ -7,13 +7,14 @@ but can't be read is a reason to stop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from imagerepo.durability import epochs
-from imagerepo.durability.records import Header, Link, decode, digest
+from imagerepo.durability.records import Header, Link, Manifest, decode, decode_manifest, digest
 from imagerepo.durability.settle import Patience
 from imagerepo.errors import Damaged, InvalidName, ObjectNotFound
 from imagerepo.store import names
@@ -35,14 +36,17 @@ class Snapshot:
 
 def read(store: ObjectStore, name: str, patience: Patience) -> Snapshot:
     """The record `name`, its newest copy. Raises ObjectNotFound, and Damaged where it is not sound."""
+    content = _content(store, name, patience)
+    header, payload = decode(content, name=name)
+    return Snapshot(header, Link(name=name, digest=digest(content)), payload)
 
+
+def _content(store: ObjectStore, name: str, patience: Patience) -> bytes:
     def ask() -> bytes:
         with store.get(name, newest=True) as reader:
             return reader.read()
 
-    content = patience.ask(ask)
-    header, payload = decode(content, name=name)
-    return Snapshot(header, Link(name=name, digest=digest(content)), payload)
+    return patience.ask(ask)
 
 
 def follow(store: ObjectStore, link: Link, patience: Patience) -> Snapshot:
@@ -101,9 +105,52 @@ def _end_of(store: ObjectStore, epoch: int, listed: set[names.Record], patience:
     if writer is None:
         _refuse_unreadable(mine)
         return None
-    count = epochs.first_absent(lambda number: _exists(store, names.record(epoch, writer, number - 1), patience)) - 1
-    _refuse_unreadable(record for record in mine if record.writer == writer and record.seq >= count)
-    return read(store, names.record(epoch, writer, count - 1), patience) if count else None
+    seq = _last_seq(store, epoch, writer, patience)
+    _refuse_unreadable(record for record in mine if record.writer == writer and record.seq > seq)
+    return read(store, names.record(epoch, writer, seq), patience) if seq >= 0 else None
+
+
+def _last_seq(store: ObjectStore, epoch: int, writer: str, patience: Patience) -> int:
+    """The last record of an epoch, from its newest manifest on: those before may be pruned. -1: it has none."""
+    while True:
+        manifest = newest_manifest(store, epoch, writer, patience)
+        first = manifest.seq + 1 if manifest else 0
+        seq = first - 1 + _how_many(store, partial(_record_after, epoch, writer, first), patience)
+        following = manifest.number + 1 if manifest else 0
+        if not _exists(store, names.manifest(epoch, writer, following), patience):
+            return seq
+        # A base was finished meanwhile, and records that were asked for may have gone.
+
+
+def _record_after(epoch: int, writer: str, first: int, number: int) -> str:
+    return names.record(epoch, writer, first + number)
+
+
+def manifests(store: ObjectStore, epoch: int, writer: str, patience: Patience) -> int:
+    """How many bases were made in the background in this epoch; they are numbered from 0."""
+    return _how_many(store, partial(names.manifest, epoch, writer), patience)
+
+
+def newest_manifest(
+    store: ObjectStore, epoch: int, writer: str, patience: Patience, *, up_to: int | None = None
+) -> Manifest | None:
+    """The newest base made in the background in this epoch, of a record up to the number `up_to`."""
+    number = manifests(store, epoch, writer, patience) - 1
+    while number >= 0:
+        manifest = _read_manifest(store, names.manifest(epoch, writer, number), patience)
+        if up_to is None or manifest.seq <= up_to:
+            return manifest
+        number -= 1
+    return None
+
+
+def _read_manifest(store: ObjectStore, name: str, patience: Patience) -> Manifest:
+    return decode_manifest(_content(store, name, patience), name=name)
+
+
+def _how_many(store: ObjectStore, name: Callable[[int], str], patience: Patience) -> int:
+    """How many of `name(0)`, `name(1)`… are there, which have no gaps."""
+    return epochs.first_absent(lambda number: _exists(store, name(number - 1), patience)) - 1
 
 
 def _exists(store: ObjectStore, name: str, patience: Patience) -> bool:

@@ -1,7 +1,7 @@
-"""The outbox: the exact bytes of the record under way, fsynced before they are first sent.
+"""The outbox: the exact bytes of the record or manifest under way, fsynced before they are first sent.
 
-There is one record at most, and its name is never sent with other bytes. Whoever holds the lane
-settles it first. A record's parts are complete before the record is there; parts without it are waste.
+There is one at most, and its name is never sent with other bytes. Whoever holds its lock settles it
+first. Its parts are complete before it is there; parts without it are waste.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagerepo.durability.files import unlink_durably, write_durably
-from imagerepo.durability.records import Header, Part, decode, digest
+from imagerepo.durability.records import Header, Manifest, Part, decode, decode_manifest, digest
 from imagerepo.errors import Damaged
 from imagerepo.store import names
 
 _RECORD = ".record"
 _PART = ".part"
+_SLASH = "!"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The record in the outbox: its bytes lie in `path`, its parts' beside it."""
+    """What the outbox holds: its bytes lie in `path`, its parts' beside it."""
 
-    header: Header
+    header: Header | Manifest
     digest: str
     path: Path
 
@@ -32,7 +33,7 @@ class Entry:
 
 
 class Outbox:
-    """Used by the holder of the lane alone."""
+    """Used by the holder of its lock alone: the lane's, or that of the bases."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,21 +41,19 @@ class Outbox:
     def part_path(self, part_digest: str) -> Path:
         return self._folder / f"{part_digest}{_PART}"
 
-    def add(self, header: Header, content: bytes) -> Entry:
+    def add(self, header: Header | Manifest, content: bytes) -> Entry:
         """Put a record whose parts are written and fsynced already. From here on it is owed to the store."""
         if self.pending():
             raise Damaged(f"{self._folder} holds a record already: it must be settled first")
-        path = self._folder / f"{header.epoch}-{header.writer}-{header.seq}{_RECORD}"
+        path = self._folder / f"{header.name.replace('/', _SLASH)}{_RECORD}"
         write_durably(path, content)
         return Entry(header, digest(content), path)
 
     def pending(self) -> Entry | None:
         """The record that is owed, if any. Raises Damaged where the file is not whole."""
         for path in self._folder.glob(f"[!.]*{_RECORD}"):
-            epoch, writer, seq = path.name.removesuffix(_RECORD).split("-")
             content = path.read_bytes()
-            header, _ = decode(content, name=names.record(int(epoch), writer, int(seq)))
-            return Entry(header, digest(content), path)
+            return Entry(_header(content, path.name.removesuffix(_RECORD)), digest(content), path)
         return None
 
     def remove(self, entry: Entry) -> None:
@@ -77,3 +76,10 @@ class Outbox:
         entry = self.pending()
         kept = {entry.path, *map(entry.part_path, entry.header.parts)} if entry else set()
         return (path for path in self._folder.iterdir() if path not in kept)
+
+
+def _header(content: bytes, file_name: str) -> Header | Manifest:
+    name = file_name.replace(_SLASH, "/")
+    if isinstance(names.parse(name), names.Manifest):
+        return decode_manifest(content, name=name)
+    return decode(content, name=name)[0]

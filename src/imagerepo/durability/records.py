@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -97,29 +97,69 @@ class Header(Frozen):
         return self.payload_bytes + sum(part.stored for part in self.parts)
 
 
-def encode(header: Header, payload: bytes = b"") -> bytes:
-    """The record's bytes."""
+class Manifest(Frozen):
+    """A base made in the background: the whole database as of the record `of`, which is `seq` of this epoch.
+
+    `number` counts the epoch's manifests from 0. The rest is as in Header.
+    """
+
+    format: int = FORMAT
+    repository: str
+    epoch: Annotated[int, Field(ge=1)]
+    writer: str
+    number: Number
+    of: Link
+    seq: Number
+    sequence: Number
+    created_at: datetime
+    page_size: Number
+    page_count: Number
+    head_after: Number
+    payload_digest: Digest
+    parts: tuple[Part, ...]
+
+    @property
+    def name(self) -> str:
+        return names.manifest(self.epoch, self.writer, self.number)
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(part.stored for part in self.parts)
+
+
+H = TypeVar("H", Header, Manifest)
+
+
+def encode(header: Header | Manifest, payload: bytes = b"") -> bytes:
+    """The bytes of a record, or of a manifest."""
     text = header.model_dump_json().encode()
     return MAGIC + struct.pack(">I", len(text)) + text + payload
 
 
 def decode(content: bytes, *, name: str) -> tuple[Header, bytes]:
     """Header and payload of the record `name`. Raises Damaged where it is not one, or not that one."""
+    text, payload = _split(content, name)
+    return _read_header(Header, text, name), payload
+
+
+def decode_manifest(content: bytes, *, name: str) -> Manifest:
+    """The manifest `name`. Raises Damaged where it is not one, or not that one."""
+    return _read_header(Manifest, _split(content, name)[0], name)
+
+
+def _split(content: bytes, name: str) -> tuple[bytes, bytes]:
     if content[: len(MAGIC)] != MAGIC:
         raise Damaged(f"{name} is not a record of imagerepo: it begins with {content[:8]!r}")
     (length,) = struct.unpack_from(">I", content, len(MAGIC)) if len(content) >= PREFIX_BYTES else (0,)
     text = content[PREFIX_BYTES : PREFIX_BYTES + length]
     if len(text) != length or not length or length > MAX_HEADER_BYTES:
         raise Damaged(f"{name} is cut short: its header has {len(text)} of {length} bytes")
-    header = _read_header(text, name)
-    if header.name != name:
-        raise Damaged(f"{name} says that it is {header.name}")
-    return header, content[PREFIX_BYTES + length :]
+    return text, content[PREFIX_BYTES + length :]
 
 
-def _read_header(text: bytes, name: str) -> Header:
+def _read_header(kind: type[H], text: bytes, name: str) -> H:
     try:
-        header = Header.model_validate_json(text)
+        header = kind.model_validate_json(text)
     except ValidationError as error:
         version = _format_of(text)
         if version not in (None, FORMAT):
@@ -127,6 +167,8 @@ def _read_header(text: bytes, name: str) -> Header:
         raise Damaged(f"{name} has a damaged header: {error.errors()[0]['msg']}") from None
     if header.format != FORMAT:
         raise Damaged(f"{name} has format {header.format}; this imagerepo reads {FORMAT}: use a newer one")
+    if header.name != name:
+        raise Damaged(f"{name} says that it is {header.name}")
     return header
 
 

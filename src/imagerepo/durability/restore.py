@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import zstandard
 
@@ -14,8 +15,9 @@ from imagerepo.durability import chain
 from imagerepo.durability.deltas import apply
 from imagerepo.durability.files import sync, unlink_durably
 from imagerepo.durability.pages import quick_check
-from imagerepo.durability.records import Header, Part
+from imagerepo.durability.records import Header, Manifest, Part
 from imagerepo.durability.settle import Patience
+from imagerepo.durability.state import Weight
 from imagerepo.errors import Damaged, ObjectNotFound
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
@@ -33,40 +35,77 @@ def restore(
     database: Path,
     patience: Patience,
     progress: Progress = lambda done, total: None,
-) -> None:
-    """Make `database` the database as of `end`. The old file is replaced only by a whole, checked one.
+) -> Weight:
+    """Make `database` the database as of `end`. Gives what had to be read for it. The old file is replaced only by a whole, checked one.
 
     No SQLite may have `database` open. Raises Damaged where a part or the whole is not what its digest
     says; then the old file is untouched.
     """
     with tempfile.TemporaryDirectory(prefix="restore-", dir=database.parent) as folder:
-        with step("restore.fetch"), effect("file.write deltas"):
-            base, deltas = _collect(store, end, Path(folder), patience)
         temporary = Path(folder) / database.name
-        with step("restore.fetch"):
-            _fetch(store, base, temporary, patience, progress)
-        with step("restore.apply"), effect("file.write restoring"):
-            _apply(deltas, temporary)
-        quick_check(temporary)
+        weight = build(store, end, temporary, patience, progress)
         with step("restore.install"):
             install(temporary, database)
+    return weight
+
+
+def build(
+    store: ObjectStore,
+    end: chain.Snapshot,
+    database: Path,
+    patience: Patience,
+    progress: Progress = lambda done, total: None,
+) -> Weight:
+    """Make a new file `database` that is the database as of `end`, checked. Raises as `restore` does."""
+    with step("restore.fetch"):
+        with effect("file.write deltas"):
+            base, deltas = _collect(store, end, database.parent, patience)
+        _fetch(store, base, database, patience, progress)
+    with step("restore.apply"), effect("file.write restoring"):
+        _apply(deltas, database)
+    quick_check(database)
+    return Weight(base=base.stored_bytes, deltas=sum(header.stored_bytes for header, _ in deltas))
+
+
+Base: TypeAlias = Header | Manifest
+"""What says where a whole database lies: a record of that kind, or the manifest that stands in for one."""
 
 
 def _collect(
     store: ObjectStore, end: chain.Snapshot, folder: Path, patience: Patience
-) -> tuple[chain.Snapshot, list[tuple[Header, Path]]]:
+) -> tuple[Base, list[tuple[Header, Path]]]:
     """The newest base at or before `end`, and the deltas after it, oldest first, their payloads on disk."""
     deltas: list[tuple[Header, Path]] = []
+    manifests = _Manifests(store, patience)
     try:
         for snapshot in chain.back(store, end, patience):
-            if snapshot.header.kind == "base":
-                return snapshot, deltas[::-1]
+            if base := snapshot.header if snapshot.header.kind == "base" else manifests.of(snapshot):
+                return base, deltas[::-1]
             payload = folder / f"{snapshot.header.sequence}.delta"
             payload.write_bytes(snapshot.payload)
             deltas.append((snapshot.header, payload))
     except ObjectNotFound as error:
         raise Damaged(f"the chain is broken: {error}") from error
     raise Damaged(f"no base lies behind {end.header.name}")
+
+
+class _Manifests:
+    """The newest manifest of each epoch that a walk back comes through, from where it enters."""
+
+    def __init__(self, store: ObjectStore, patience: Patience) -> None:
+        self._store, self._patience = store, patience
+        self._epoch = 0
+        self._newest: Manifest | None = None
+
+    def of(self, snapshot: chain.Snapshot) -> Manifest | None:
+        """The manifest that stands in for exactly this record."""
+        header = snapshot.header
+        if header.epoch != self._epoch:
+            self._epoch = header.epoch
+            self._newest = chain.newest_manifest(
+                self._store, header.epoch, header.writer, self._patience, up_to=header.seq
+            )
+        return self._newest if self._newest and self._newest.of == snapshot.link else None
 
 
 def _apply(deltas: list[tuple[Header, Path]], database: Path) -> None:
@@ -86,19 +125,18 @@ def install(new: Path, database: Path) -> None:
         sync(database.parent)
 
 
-def _fetch(store: ObjectStore, base: chain.Snapshot, target: Path, patience: Patience, progress: Progress) -> None:
-    header = base.header
-    total = header.page_count * header.page_size
+def _fetch(store: ObjectStore, base: Base, target: Path, patience: Patience, progress: Progress) -> None:
+    total = base.page_count * base.page_size
     done = 0
     with effect("file.write restoring"), target.open("wb") as file:
         file.truncate(total)
     with ThreadPoolExecutor(RESTORE_THREADS) as threads:
-        for size in threads.map(lambda part: _fetch_part(store, part, target, patience), header.parts):
+        for size in threads.map(lambda part: _fetch_part(store, part, target, patience), base.parts):
             done += size
             progress(done, total)
     sync(target)
-    if _file_digest(target) != header.payload_digest:
-        raise Damaged(f"the database restored from {header.name} is not what its header says: its digest differs")
+    if _file_digest(target) != base.payload_digest:
+        raise Damaged(f"the database restored from {base.name} is not what its header says: its digest differs")
 
 
 def _fetch_part(store: ObjectStore, part: Part, target: Path, patience: Patience) -> int:

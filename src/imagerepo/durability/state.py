@@ -56,6 +56,18 @@ class Final(Frozen):
         return Link(name=self.name, digest=self.digest)
 
 
+class Weight(Frozen):
+    """Bytes in the store that a restore would read: of the newest base, and of the deltas after it."""
+
+    base: int = 0
+    deltas: int = 0
+
+    def with_record(self, header: Header) -> Self:
+        if header.kind == "base":
+            return type(self)(base=header.stored_bytes)
+        return self.model_copy(update={"deltas": self.deltas + header.stored_bytes})
+
+
 class ChainState(Frozen):
     """`final` is null only between a first start's claim and its opening record."""
 
@@ -63,6 +75,7 @@ class ChainState(Frozen):
     epoch: int
     writer: str
     final: Final | None
+    weight: Weight = Weight()
 
 
 class Trouble(Frozen):
@@ -77,11 +90,13 @@ class Disk:
         self.data_dir = data_dir
         self.database = data_dir / "catalogue.sqlite3"
         self.outbox = data_dir / "outbox"
+        self.bases = data_dir / "bases"
         self.spool = data_dir / "spool"
         self.scratch = data_dir / "scratch"
         self.server_lock = data_dir / "server.lock"
         self.workers_lock = data_dir / "workers.lock"
         self.lane_lock = data_dir / "lane.lock"
+        self.bases_lock = data_dir / "bases.lock"
         self.gate_lock = data_dir / "gate.lock"
         self._state = data_dir / "chain.json"
         self._trouble = data_dir / "trouble.json"
@@ -89,7 +104,7 @@ class Disk:
     def prepare(self) -> None:
         """Create the folders."""
         with effect("file.mkdir"):
-            for folder in (self.data_dir, self.outbox, self.spool, self.scratch):
+            for folder in (self.data_dir, self.outbox, self.bases, self.spool, self.scratch):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def state(self) -> ChainState | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from imagerepo.durability import chain, restore
 from imagerepo.durability.outbox import Entry, Outbox
 from imagerepo.durability.pages import Pages, connect, log_holds
-from imagerepo.durability.records import Position
+from imagerepo.durability.records import Header, Position
 from imagerepo.durability.settle import Patience
-from imagerepo.durability.state import ChainState, Disk
+from imagerepo.durability.state import ChainState, Disk, Weight
 from imagerepo.errors import Damaged
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
@@ -26,6 +26,7 @@ class Taken:
     keeper: sqlite3.Connection
     kept: bool
     following: Position | None
+    weight: Weight = Weight()
 
 
 def take_over(
@@ -36,6 +37,7 @@ def take_over(
     entry = outbox.pending() if state else None
     _refuse_contradictions(disk, state, end)
     with step("start.disk"):
+        Outbox(disk.bases).clear()  # of an older epoch: it would be nobody's
         if end and state and (taken := _keep(disk, state, entry, end)):
             outbox.clear()
             return taken
@@ -47,13 +49,13 @@ def take_over(
 def _restored(
     disk: Disk, store: ObjectStore, end: chain.Snapshot, patience: Patience, progress: restore.Progress
 ) -> Taken:
-    restore.restore(store, end, disk.database, patience, progress)
+    weight = restore.restore(store, end, disk.database, patience, progress)
     keeper = connect(disk.database)
     pages = Pages(disk.database, disk.gate_lock)
     with effect("pages.adopt"):
         following = pages.adopt()
     pages.close()
-    return Taken(keeper, kept=False, following=following)
+    return Taken(keeper, kept=False, following=following, weight=weight)
 
 
 def _new(disk: Disk) -> Taken:
@@ -94,7 +96,7 @@ def _keep(disk: Disk, state: ChainState, entry: Entry | None, end: chain.Snapsho
     if not _is_sound(keeper):
         keeper.close()
         return None
-    return Taken(keeper, kept=True, following=following)
+    return Taken(keeper, kept=True, following=following, weight=state.weight)
 
 
 def _following(disk: Disk, state: ChainState, entry: Entry | None, end: chain.Snapshot) -> Position | None:
@@ -104,6 +106,7 @@ def _following(disk: Disk, state: ChainState, entry: Entry | None, end: chain.Sn
         return None
     # It was in the outbox and did arrive. The rows must hold its merge: a power cut may have taken it.
     header = entry.header
+    assert isinstance(header, Header)  # noqa: S101  # manifests have an outbox of their own
     return header.following if log_holds(disk.database, header.position, header.page_size) else None
 
 

@@ -102,8 +102,7 @@ class Writer:
         """
         state = self.state
         entry = self._cut(_next_place(state, head=head, head_after=head_after), state.final)
-        self._finish(entry)
-        return entry.header
+        return self._finish(entry)
 
     def _cut(self, place: Place, final: Final | None) -> Entry:
         if final:
@@ -126,22 +125,30 @@ class Writer:
             end = chain.follow(self.store, final.link, patience)
             yield from (snapshot.header for snapshot in chain.back(self.store, end, patience))
 
-    def _finish(self, entry: Entry) -> None:
+    def put(self, entry: Entry) -> None:
+        """Send what an outbox holds, parts first, and see it settled. Raises Fenced."""
+        for part in entry.header.parts:
+            self._settle(part.name, entry.part_path(part))
+        self._settle(entry.header.name, entry.path)
+
+    def _finish(self, entry: Entry) -> Header:
+        header = entry.header
+        assert isinstance(header, Header)  # noqa: S101  # manifests have an outbox of their own
         with step("snapshot.put"):
-            for part in entry.header.parts:
-                self._settle(part.name, entry.part_path(part))
-            self._settle(entry.header.name, entry.path)
+            self.put(entry)
         with step("snapshot.final"):
             self.look_for_newer_epoch()
-            self._save_final(entry)
+            self._save_final(header, entry.digest)
             self._outbox.remove(entry)
+        return header
 
     def _settle(self, name: str, body: Path) -> None:
         settle(self.store, name, body, patience=self.patience, before_retry=self.look_for_newer_epoch)
 
-    def _save_final(self, entry: Entry) -> None:
-        final = Final.of(entry.header, entry.digest)
-        self.disk.save_state(self.state.model_copy(update={"final": final}))
+    def _save_final(self, header: Header, digest: str) -> None:
+        state = self.state
+        changes = {"final": Final.of(header, digest), "weight": state.weight.with_record(header)}
+        self.disk.save_state(state.model_copy(update=changes))
 
     def _pages_open(self) -> Pages:
         if self._pages is None:

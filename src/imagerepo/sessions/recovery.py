@@ -140,7 +140,7 @@ def _state(end: chain.Snapshot | None, taken: takeover.Taken, epoch: int, writer
     if final and taken.following:
         final = final.model_copy(update={"following": taken.following})
     repository = end.header.repository if end else secrets.token_hex(16)
-    return ChainState(repository=repository, epoch=epoch, writer=writer_id, final=final)
+    return ChainState(repository=repository, epoch=epoch, writer=writer_id, final=final, weight=taken.weight)
 
 
 def _open_epoch(writer: Writer) -> None:

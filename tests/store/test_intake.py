@@ -105,6 +105,13 @@ def test_a_png_needs_its_end_and_its_checksums(decoder: Decoder, image: Path) ->
         inspect(decoder, image, bytes(flipped))
 
 
+def test_a_tiff_needs_its_tags_whole_also_behind_the_pixels(decoder: Decoder, image: Path) -> None:
+    whole = images.encode(images.draw(32, 32), "tiff", compression="tiff_lzw", icc_profile=bytes(3000))
+    assert inspect(decoder, image, whole).width == 32
+    with pytest.raises(UndecodableImage):
+        inspect(decoder, image, whole[:-100])
+
+
 @pytest.mark.parametrize(
     ("offset", "taken"),
     [("+02:00", datetime(2021, 7, 14, 16, 30, tzinfo=UTC)), (None, datetime(2021, 7, 14, 18, 30, tzinfo=UTC))],

@@ -30,12 +30,12 @@ ImagerepoError
 │   └── Busy                    too many are being made
 ├── SessionError
 │   ├── SessionNotFound
-│   ├── WrongState              the session's state does not allow it
+│   ├── WrongState              the session's state does not allow it (has `session` and `state`)
+│   │   ├── NothingToCommit
+│   │   ├── Conflicted          the commit's changes conflict (has `conflicts`)
+│   │   └── CommitFailed        the store failed: nothing happened, or it is being finished
 │   ├── InvalidMetadata         (has `errors`)
-│   ├── NotInSession            the image is neither staged nor live
-│   ├── NothingToCommit
-│   ├── Conflicted              the commit's changes conflict (has `conflicts`)
-│   └── CommitFailed            the store failed: nothing happened, or it is being finished (has `state`)
+│   └── NotInSession            the image is neither staged nor live
 └── DurabilityError
     ├── Fenced                  a newer epoch exists: this writer may only read
     ├── Damaged                 the chain, or this disk, is not what it must be: stop and report
@@ -195,24 +195,20 @@ class NotInSession(SessionError):
     pass
 
 
-class NothingToCommit(SessionError):
-    pass
+class NothingToCommit(WrongState):
+    """The session is open and has no changes."""
 
 
-class Conflicted(SessionError):
-    """`conflicts` are `{ident, code, revision, detail}`, as the HTTP contract has them."""
+class Conflicted(WrongState):
+    """The session is open again. `conflicts` are `{ident, code, revision, detail}`, as the HTTP contract has them."""
 
-    def __init__(self, message: str, *, conflicts: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, session: str, state: str, conflicts: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(message, session=session, state=state)
         self.conflicts = list(conflicts)
 
 
-class CommitFailed(SessionError):
+class CommitFailed(WrongState):
     """`state` is `open` (nothing happened) or `merged` (in doubt, being finished: never "failed")."""
-
-    def __init__(self, message: str, *, session: str, state: str) -> None:
-        super().__init__(message)
-        self.session, self.state = session, state
 
 
 class DurabilityError(ImagerepoError):
@@ -220,7 +216,10 @@ class DurabilityError(ImagerepoError):
 
 
 class Fenced(DurabilityError):
-    pass
+    """`session` and `state` are those of the commit that is in doubt, where there is one."""
+
+    session = ""
+    state = ""
 
 
 class Damaged(DurabilityError):

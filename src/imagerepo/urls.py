@@ -1,11 +1,11 @@
 """Every route of the service."""
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver
 
 from imagerepo.api import browse, delivery, operations, problem_pages, session_images, sessions
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("problems/<slug:slug>", problem_pages.page),
+    *problem_pages.urlpatterns,
     *sessions.urlpatterns,
     *session_images.urlpatterns,
     *browse.urlpatterns,

@@ -35,4 +35,6 @@ def test_reads_go_on_and_are_marked_stale(
     assert "fenced" in problem(stranger("GET", "/readyz"), 503, "not-ready")["reasons"][0]
     assert stranger("GET", "/livez").status_code == 200
     problem(admin("POST", "/api/v1/snapshots"), 503, "fenced")
-    assert admin("GET", "/api/v1/snapshots").status_code == 200
+    for path in ("/api/v1/snapshots", "/api/v1/sessions"):
+        response = admin("GET", path)
+        assert (response.status_code, response.headers["Imagerepo-Stale"]) == (200, "fenced")

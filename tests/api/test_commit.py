@@ -206,3 +206,32 @@ def test_a_fenced_server_takes_no_writes_and_still_shows_sessions(ann: Caller, r
         assert ident_of(data) not in repository.spooled()
     finally:
         fence.unlink()
+
+
+def test_what_others_did_already_is_no_change_and_is_not_counted(ann: Caller, bob: Caller):
+    data, doomed = picture(), ann.live()
+    first, second = ann.open(), bob.open()
+    for who, session in ((ann, first), (bob, second)):
+        who.add(session, data)
+        assert who("DELETE", f"{session}/images/{doomed}").status_code == 204
+    added = picture()
+    bob.add(second, added)
+    assert ann.commit(first)["counts"] == {"add": 1, "update": 0, "remove": 1, "bytes": len(data)}
+    done = bob.commit(second)
+    assert done["counts"] == {"add": 1, "update": 0, "remove": 0, "bytes": len(added)}
+    logged = bob("GET", f"/api/v1/revisions/{done['revision']}").json()
+    assert (logged["counts"]["add"], logged["counts"]["remove"]) == (1, 0)
+
+
+def test_every_refusal_names_the_session_and_its_state(ann: Caller, bob: Caller):
+    empty = ann.open()
+    refused = problem(ann("POST", f"{empty}/commit"), 409, "nothing-to-commit")
+    assert (refused["session"], refused["state"]) == (empty.rpartition("/")[2], "open")
+    data = picture()
+    first, second = ann.open(), bob.open()
+    ann.add(first, data, title="mine")
+    bob.add(second, data, title="no, mine")
+    ann.commit(first)
+    refused = problem(bob("POST", f"{second}/commit"), 409, "conflict")
+    assert (refused["session"], refused["state"]) == (second.rpartition("/")[2], "open")
+    assert [conflict["code"] for conflict in refused["conflicts"]] == ["added"]

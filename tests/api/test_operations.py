@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -37,6 +38,17 @@ def test_it_is_not_ready_while_the_store_fails_and_alive_all_the_same(
     finally:
         repository.service.writer.disk.clear_trouble()
     assert stranger("GET", "/readyz").status_code == 200
+
+
+def test_it_is_not_ready_while_images_cannot_be_had(repository: Repository, stranger: Caller) -> None:
+    repository.store.fail("stat", "refused", name="images/", times=1000)
+    deadline = time.monotonic() + 20
+    while stranger("GET", "/readyz").status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    reasons = problem(stranger("GET", "/readyz"), 503, "not-ready")["reasons"]
+    assert any("403" in reason for reason in reasons)
+    repository.store.heal()
 
 
 def test_a_snapshot_is_made_when_something_changed_and_only_then(ann: Caller, admin: Caller) -> None:

@@ -80,3 +80,11 @@ def test_a_problem_that_a_session_keeps_is_one():
     assert told is not None
     assert (told["type"], told["status"], told["conflicts"]) == ("/problems/conflict", 409, [1, 2])
     assert recorded(None) is None
+
+
+def test_a_problems_page_is_read_only_and_knows_a_wrong_token(stranger: Caller):
+    for method in ("POST", "PUT", "DELETE"):
+        refused = stranger(method, "/problems/gone")
+        problem(refused, 405, "method-not-allowed")
+        assert "GET" in refused.headers["Allow"]
+    problem(Caller("not a token of this repository")("GET", "/problems/gone"), 401, "unauthorized")

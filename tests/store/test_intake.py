@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from imagerepo.config import Config
 from imagerepo.errors import IntakeError, TooCostly, TooManyFrames, TooManyPixels, UndecodableImage
+from imagerepo.store.decode import GRAY16_LONGEST_SIDE
 from imagerepo.store.intake import Decoded, Decoder
 from imagerepo.testing import images
 from imagerepo.testing.images import Picture
@@ -103,6 +105,23 @@ def test_a_png_needs_its_end_and_its_checksums(decoder: Decoder, image: Path) ->
     flipped[-17] ^= 1  # in the checksum of the pixels
     with pytest.raises(UndecodableImage):
         inspect(decoder, image, bytes(flipped))
+
+
+@pytest.mark.parametrize("format", ["tiff", "jp2"])
+def test_large_sixteen_bit_gray_is_taken_as_a_png_alone(decoder: Decoder, image: Path, format: str) -> None:
+    longest = Image.new("I;16", (GRAY16_LONGEST_SIDE, 20), 40_000)
+    longer = Image.new("I;16", (GRAY16_LONGEST_SIDE + 1, 20), 40_000)
+    assert inspect(decoder, image, images.encode(longest, format)).format == format
+    with pytest.raises(UndecodableImage, match="send it as a PNG"):
+        inspect(decoder, image, images.encode(longer, format))
+    assert inspect(decoder, image, images.encode(longer, "png")).format == "png"
+
+
+def test_a_tiff_needs_its_tags_whole_also_behind_the_pixels(decoder: Decoder, image: Path) -> None:
+    whole = images.encode(images.draw(32, 32), "tiff", compression="tiff_lzw", icc_profile=bytes(3000))
+    assert inspect(decoder, image, whole).width == 32
+    with pytest.raises(UndecodableImage):
+        inspect(decoder, image, whole[:-100])
 
 
 @pytest.mark.parametrize(
@@ -235,6 +254,7 @@ DECODE_FOR_LONG = """
 import sys, threading
 from pathlib import Path
 from imagerepo.config import Config
+from imagerepo.store.decode import GRAY16_LONGEST_SIDE
 from imagerepo.store.intake import Decoder
 decoder = Decoder(Config(decode_seconds=1, max_pixels=10**10))
 threading.Thread(target=decoder.inspect, args=[Path(sys.argv[1])], daemon=True).start()

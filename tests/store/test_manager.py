@@ -278,16 +278,29 @@ def test_what_a_base_can_not_have_is_refused_before_the_store_is_asked(manager: 
     assert store.calls == []
 
 
-def test_a_derivative_that_costs_too_much_time_is_refused(
-    new_manager: NewManager, store: FaultyStore, tmp_path: Path
-) -> None:
-    manager = new_manager(decode_seconds=0.2)
-    picture = images.photograph(4000, 3000)
+def test_a_derivative_that_costs_too_much_time_is_refused(new_manager: NewManager, store: FaultyStore) -> None:
+    manager = new_manager(decode_seconds=0.5)
+    picture = images.photograph(7000, 6000)
     ident = put(store, picture)
     with pytest.raises(TooCostlyToMake):
-        manager.derivative(ident, picture, Variant(4000, 3000, "webp"))
-    assert files(tmp_path) == []
+        manager.derivative(ident, picture, Variant(7000, 6000, "webp"))
     assert read(manager, ident, picture, Variant(40, 30, "jpg"))
+
+
+def test_one_whose_process_is_killed_while_it_writes_leaves_no_file(
+    manager: Manager, store: FaultyStore, tmp_path: Path
+) -> None:
+    picture = images.photograph(10_000, 9_000)
+    ident = put(store, picture)
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(manager.derivative, ident, picture, Variant(10_000, 9_000, "png"))
+        writer = children.busy_worker()
+        while not any(path.parent.name != ".incoming" for path in files(tmp_path)):
+            assert not answer.done()
+        os.kill(writer, signal.SIGKILL)
+        with pytest.raises(TooCostlyToMake):
+            answer.result()
+    assert files(tmp_path) == []
 
 
 def test_one_that_brings_its_process_down_is_made_again_with_care(

@@ -10,7 +10,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from imagerepo.api.handlers import CHALLENGE
-from imagerepo.sessions.actors import Actor, Role, identify
+from imagerepo.sessions.actors import ROLES, Actor, Role, identify
 from imagerepo.sessions.service import current
 
 SCHEME = "bearer"
@@ -39,7 +39,7 @@ def require(role: Role) -> type[BasePermission]:
     """A permission for views: the token's role includes `role`. 401 without a token, 403 for a lesser one."""
 
     class RoleRequired(BasePermission):
-        message = f"this needs a token of the role {role} or higher"
+        message = f"this needs a token of the role {role}" + ("" if role == ROLES[-1] else " or higher")
 
         def has_permission(self, request: Request, view: Any) -> bool:
             return isinstance(request.user, Actor) and request.user.may(role)

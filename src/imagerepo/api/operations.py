@@ -43,7 +43,8 @@ class ReadyView(ApiView):
     permission_classes: list[type[BasePermission]] = []
 
     def get(self, request: Request) -> HttpResponse:
-        reasons = current().writer.trouble()
+        unreachable = current().manager.trouble()
+        reasons = current().writer.trouble() + ([unreachable] if unreachable else [])
         if reasons:
             raise NotReady("; ".join(reasons), reasons=reasons)
         return answer({"status": "ready"}, headers=UNCACHED)

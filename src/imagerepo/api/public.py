@@ -9,12 +9,8 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from imagerepo.api.views import ApiView
+from imagerepo.api.views import STALE_HEADER, ApiView
 from imagerepo.sessions.service import current
-
-STALE_HEADER = "Imagerepo-Stale"
-STALE = "fenced"
-"""Another server has taken over: this one shows what was live until then, and perhaps no more."""
 
 PREFLIGHT_SECONDS = 86400
 _READABLE = f"Content-Range, ETag, Link, Location, Repr-Digest, Retry-After, {STALE_HEADER}"
@@ -24,8 +20,7 @@ _SENDABLE = "If-Match, If-None-Match, If-Range, Range"
 class PublicView(ApiView):
     """A view that only reads what is committed.
 
-    Where browsing is public any origin may read it, by GET and HEAD and without credentials. Every
-    answer of a writer that was fenced says so.
+    Where browsing is public any origin may read it, by GET and HEAD and without credentials.
     """
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -33,8 +28,6 @@ class PublicView(ApiView):
         if current().config.public_browse:
             response["Access-Control-Allow-Origin"] = "*"
             response["Access-Control-Expose-Headers"] = _READABLE
-        if current().writer.fenced:
-            response[STALE_HEADER] = STALE
         return response
 
     def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]

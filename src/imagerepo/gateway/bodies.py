@@ -81,7 +81,7 @@ class Receiver:
     @contextmanager
     def _counted(self) -> Iterator[None]:
         if self._under_way >= self._most:
-            raise TooManyBodies(f"{self._most} uploads are being received already; try again soon")
+            raise TooManyBodies(f"as many uploads as fit ({self._most}) are being received already; try again soon")
         self._under_way += 1
         try:
             yield

@@ -55,7 +55,11 @@ def claim(session: UploadSession, committer: str) -> bool:
         if session.state in (State.COMMITTING, State.MERGED, State.LIVE):
             return False
         if session.state == State.OPEN and not _has_changes(session):
-            raise NothingToCommit(f"session {session.key} has no changes: stage some, or delete it")
+            raise NothingToCommit(
+                f"session {session.key} has no changes: stage some, or delete it",
+                session=session.key,
+                state=State.OPEN,
+            )
         move(session, "claim", committer=committer, uploaded=False, error=None)
     return True
 
@@ -170,6 +174,6 @@ def answer(session: UploadSession, *, trouble: Callable[[], list[str]]) -> Uploa
 def _given_back(session: UploadSession) -> Exception:
     error = session.error or {}
     if error.get("code") == "conflict":
-        return Conflicted(error["detail"], conflicts=error["conflicts"])
+        return Conflicted(error["detail"], session=session.key, state=State.OPEN, conflicts=error["conflicts"])
     detail = error.get("detail", "the commit was given up; nothing was changed: try again")
     return CommitFailed(detail, session=session.key, state=State.OPEN)

@@ -80,16 +80,23 @@ class Committer:
         Gives the row: live (durable), or still committing or merged, and then the commit goes on. Raises
         WrongState, NothingToCommit, Conflicted, CommitFailed, and Fenced.
         """
-        self._writer.check_writable()
+        self._check_writable(session)
         deadline = time.monotonic() + wait
         if steps.claim(session, self.name):
             self._begin(session)
         self._await(session, deadline)
         session.refresh_from_db()
         if session.state in (State.COMMITTING, State.MERGED):
-            self._writer.check_writable()
+            self._check_writable(session)
             self._give_up_in_trouble(session)
         return steps.answer(session, trouble=self._writer.trouble)
+
+    def _check_writable(self, session: UploadSession) -> None:
+        try:
+            self._writer.check_writable()
+        except Fenced as error:
+            error.session, error.state = session.key, str(session.state)
+            raise
 
     def progress(self, session: UploadSession) -> dict[str, Any]:
         """How far the commit is: objects uploaded, of all that it adds."""

@@ -24,7 +24,7 @@ from imagerepo.catalogue.models import (
 from imagerepo.durability.gate import write
 from imagerepo.errors import WrongState
 from imagerepo.sessions import conflicts
-from imagerepo.sessions.counting import counts as counts_of
+from imagerepo.sessions.counting import NOTHING, Counts
 from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, move
 from imagerepo.testing.failpoints import step
 
@@ -69,9 +69,8 @@ def _merge(session: UploadSession) -> None:
         move(session, "give_back", error=error, committer="", uploaded=False)
         return
     number = newest_revision() + 1
-    counts = counts_of(session)
     now = timezone.now()
-    _apply(session, number, now)
+    counts = _apply(session, number, now)
     Revision.objects.create(
         number=number,
         session=session.key,
@@ -85,7 +84,9 @@ def _merge(session: UploadSession) -> None:
     move(session, "merge", revision=number, counts=counts, error=None)
 
 
-def _apply(session: UploadSession, number: int, now: datetime) -> None:
+def _apply(session: UploadSession, number: int, now: datetime) -> Counts:
+    """Write the session's changes at revision `number`, and count those that change anything."""
+    counts = dict(NOTHING)
     changes = StagedImage.objects.filter(session=session).exclude(action=Action.NONE).order_by("id")
     for batch in _batches(changes.iterator(BATCH)):
         current = _current_versions(change.ident for change in batch)
@@ -97,6 +98,10 @@ def _apply(session: UploadSession, number: int, now: datetime) -> None:
             for change in effective
             if change.action != Action.REMOVE
         )
+        for change in effective:
+            counts[change.action] += 1
+            counts["bytes"] += change.byte_size or 0
+    return counts
 
 
 def _batches(changes: Iterable[StagedImage]) -> Iterable[list[StagedImage]]:

@@ -38,8 +38,9 @@ SAMPLE_SIDE = 64
 """Pixels. Whether a frame converts and resizes depends on its mode, so a corner of it answers for all."""
 
 GRAY16_LONGEST_SIDE = 1023
-"""Pixels of a 16-bit grayscale TIFF or JPEG 2000. Pillow shrinks none larger to a thumbnail, and Pillow
-is what judges; PNG is left out because libvips reads every one that Pillow does."""
+"""Pixels of a 16-bit grayscale TIFF or JPEG 2000. A rule of acceptance, not of ability: render.py could shrink
+larger ones, but Pillow's own `thumbnail` can't, and the corpus that intake is held to calls them bad for it.
+PNG, the usual carrier of such images, is not restricted."""
 
 JP2_BYTES_PER_BAND = 4
 JP2_BYTES_PER_PIXEL = 8
@@ -171,8 +172,8 @@ def _try_use(frame: Image.Image) -> None:
 def _check_gray16(frame: Image.Image) -> None:
     if max(frame.size) > GRAY16_LONGEST_SIDE:
         raise UndecodableImage(
-            f"16-bit grayscale of {frame.width}x{frame.height} pixels can't be shrunk from this format "
-            f"(longest side {GRAY16_LONGEST_SIDE}); send it as a PNG"
+            f"a 16-bit grayscale {frame.format} image may have {GRAY16_LONGEST_SIDE} pixels a side, and this one "
+            f"has {frame.width}x{frame.height}; send it as a PNG"
         )
 
 

@@ -190,7 +190,7 @@ def _settle(op: str, name: str, folder: Path) -> None:
     try:
         _sync_folder(folder)
     except OSError as error:
-        raise InDoubt(f"{op} {name}: the folder can't be synced: {error}", op=op, name=name) from error
+        raise InDoubt(f"{op} {name}: the folder can't be synced: {error.strerror}", op=op, name=name) from error
 
 
 def _info(name: str, status: os.stat_result) -> ObjectInfo:
@@ -229,9 +229,9 @@ def _translated(op: str, name: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         if op not in ("get", "stat"):
-            raise StoreUnavailable(f"{op} {name}: {error}", op=op, name=name) from error
+            raise StoreUnavailable(f"{op} {name}: {error.strerror}", op=op, name=name) from error
         raise ObjectNotFound(f"{name}: no such object", op=op, name=name) from None
     except OSError as error:
         hint = _REFUSALS.get(error.errno or 0, "")
         kind = StoreRefused if hint else StoreUnavailable
-        raise kind(f"{op} {name}: {hint or error}", op=op, name=name, hint=hint) from error
+        raise kind(f"{op} {name}: {hint or error.strerror}", op=op, name=name, hint=hint) from error

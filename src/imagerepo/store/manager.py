@@ -25,6 +25,7 @@ from imagerepo.store import names, variants
 from imagerepo.store.cache import DerivativeCache, Made, describe
 from imagerepo.store.names import Variant
 from imagerepo.store.objects import ObjectReader, ObjectStore
+from imagerepo.store.reach import Reach
 from imagerepo.store.spool import Spool, Spooled
 from imagerepo.store.workers import Crashed, NoneFree, OverLimit, WorkerPool
 
@@ -61,6 +62,7 @@ class Manager:
         self._folder = _own_folder(config.data_dir.absolute() / "scratch")
         self._bases = Spool(self._folder)
         self._cache = DerivativeCache(store)
+        self._reach = Reach(store)
         self._flights = _Flights()
         self._room = threading.BoundedSemaphore(max(1, int(SHARE_OF_THREADS * config.reading_threads)))
         self._pool = WorkerPool(
@@ -109,6 +111,10 @@ class Manager:
         made.path.unlink()
         return reader
 
+    def trouble(self) -> str | None:
+        """Why images can't be had, or None. Answers within seconds, whatever the store does."""
+        return self._reach.trouble()
+
     def wait_until_stored(self) -> None:
         """Return when every derivative made so far is in the store, or is given up."""
         self._cache.wait_until_stored()
@@ -117,6 +123,7 @@ class Manager:
         """End the threads and processes, and remove the files."""
         self._pool.close()
         self._cache.close()
+        self._reach.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _make(self, ident: str, name: str, variant: Variant) -> ObjectReader:

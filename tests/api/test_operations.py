@@ -65,7 +65,7 @@ def test_snapshots_are_listed_newest_first(ann: Caller, admin: Caller) -> None:
     newest = listed[0]
     assert set(newest) == FIELDS
     assert newest["revision"] == head()
-    assert newest["kind"] == "base"
+    assert newest["kind"] == "delta"
     assert newest["bytes"] > 0
     assert newest["created_at"].endswith("Z")
     assert abs((datetime.now(UTC) - datetime.fromisoformat(newest["created_at"])).total_seconds()) < 60

@@ -36,7 +36,9 @@ def restore(
     patience: Patience,
     progress: Progress = lambda done, total: None,
 ) -> Weight:
-    """Make `database` the database as of `end`. Gives what had to be read for it. The old file is replaced only by a whole, checked one.
+    """Make `database` the database as of `end`. Gives what had to be read for it.
+
+    The old file is replaced only by a whole, checked one.
 
     No SQLite may have `database` open. Raises Damaged where a part or the whole is not what its digest
     says; then the old file is untouched.

@@ -3,11 +3,13 @@
 <data>/catalogue.sqlite3     the rows
 <data>/chain.json            ChainState: whose epoch this is, and the last record known to be final
 <data>/outbox/               the record that may be under way (outbox.py)
+<data>/bases/                a base made in the background, and its manifest, which may be under way
 <data>/fenced-<epoch>        present: a newer epoch than that was seen
 <data>/trouble.json          present: the store fails while something is being shipped
 <data>/server.lock           held alone by `serve`; one server per disk
 <data>/workers.lock          shared by every process that writes; a start takes it alone
 <data>/lane.lock gate.lock   the commit lane, and the queue of write transactions
+<data>/bases.lock            held by whoever makes a base in the background
 """
 
 from __future__ import annotations

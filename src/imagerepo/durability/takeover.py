@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from imagerepo.durability import chain, restore
 from imagerepo.durability.outbox import Entry, Outbox
@@ -26,7 +26,7 @@ class Taken:
     keeper: sqlite3.Connection
     kept: bool
     following: Position | None
-    weight: Weight = Weight()
+    weight: Weight = field(default_factory=Weight)
 
 
 def take_over(

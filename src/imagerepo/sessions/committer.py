@@ -17,6 +17,7 @@ from typing import Any
 from django.db import connection
 
 from imagerepo.config import Config
+from imagerepo.durability import bases
 from imagerepo.durability.gate import write
 from imagerepo.durability.locks import FileLock, acquire
 from imagerepo.durability.settle import Patience, Stopped
@@ -56,11 +57,13 @@ class Committer:
         self._moved = threading.Condition()
         self._lane = threading.Thread(target=self._run_lane, name="lane", daemon=True)
         self._epoch_checked = time.monotonic()
+        self._bases = bases.Maker(writer, stop)
 
     def start(self) -> None:
         self._workers.mkdir(exist_ok=True)
         self._alive = acquire(self._workers / self.name)
         self._lane.start()
+        self._bases.start()
 
     def stop(self) -> None:
         """End the threads. Commits under way stay where they are, for the next start."""
@@ -68,6 +71,7 @@ class Committer:
         self._wake.set()
         if self._lane.is_alive():
             self._lane.join()
+        self._bases.join()
         self._sessions.shutdown(cancel_futures=True)
         self._puts.shutdown(cancel_futures=True)
         if self._alive:

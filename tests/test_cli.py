@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from typer.testing import CliRunner
 
 from imagerepo.cli import app
 from imagerepo.config import Config
+from imagerepo.testing.images import draw, encode
 from imagerepo.testing.servers import Server
 from tests.conftest import ADMIN_TOKEN, NewServer
+from tests.crash import stories
 
 COMMANDS = ["", "serve", "token", "token create", "token list", "snapshot", "snapshot create", "snapshot list",
-            "restore", "config", "demo", "manage"]  # fmt: skip
+            "snapshot prune", "restore", "config", "demo", "manage"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -127,13 +130,72 @@ def test_a_restore_into_a_folder_in_use_is_refused(server: Server) -> None:
     _assert_fails(server.command("restore", "--to", str(server.data_dir)), 1, "restore into another folder")
 
 
+def test_a_restore_into_a_stopped_servers_folder_is_refused(new_server: NewServer) -> None:
+    server = new_server().start()
+    server.stop()
+    _assert_fails(server.command("restore", "--to", str(server.data_dir)), 1, "restore into another folder")
+
+
+def _revision_in(database: str) -> int:
+    with sqlite3.connect(database) as connection:
+        return int(connection.execute("SELECT coalesce(max(number), 0) FROM imagerepo_revision").fetchone()[0])
+
+
+@pytest.fixture
+def three_revisions(new_server: NewServer) -> Server:
+    """A server with three commits behind it."""
+    server = new_server().start()
+    for number in range(3):
+        stories.add(server, stories.Told(), encode(draw(20 + number, 20), "PNG"))
+    return server
+
+
+def test_a_restore_reaches_back_to_a_revision_and_a_moment(three_revisions: Server, tmp_path: Path) -> None:
+    server = three_revisions
+    listed = json.loads(server.command("snapshot", "list", "--json").stdout)
+    second = next(row for row in listed if row["revision"] == 2)
+    after_it = datetime.fromisoformat(second["created_at"]).replace(microsecond=0) + timedelta(seconds=1)
+    moments = [["--revision", "2"], ["--at", f"{after_it:%Y-%m-%dT%H:%M:%S}", "--revision", "2"]]
+    for number, arguments in enumerate(moments):
+        result = server.command("restore", "--to", str(tmp_path / f"r{number}"), *arguments, "--json")
+        assert result.returncode == 0, result.stderr
+        assert _revision_in(json.loads(result.stdout)["database"]) == 2
+    result = server.command("restore", "--to", str(tmp_path / "r9"), "--at", "2001-01-01", "--json")
+    _assert_fails(result, 1, "no snapshot is that old")
+
+
+def test_a_damaged_newest_snapshot_is_named_and_the_one_before_is_offered(
+    three_revisions: Server, tmp_path: Path
+) -> None:
+    server = three_revisions
+    server.stop()
+    newest = max(Path(tmp_path / "store" / "db").glob("1-*/[0-9]*"), key=lambda path: int(path.name))
+    newest.write_bytes(newest.read_bytes()[:-9] + b"corrupted")
+    refused = server.command("restore", "--to", str(tmp_path / "beside"))
+    _assert_fails(refused, 1, newest.name, "--to-last-good")
+    result = server.command("restore", "--to", str(tmp_path / "beside"), "--to-last-good", "--json")
+    assert result.returncode == 0, result.stderr
+    assert newest.name in result.stderr
+    assert _revision_in(json.loads(result.stdout)["database"]) == 2
+
+
+def test_pruning_lists_and_deletes_only_when_told(new_server: NewServer) -> None:
+    server = new_server(retention_seconds="0.001").start()
+    listed = server.command("snapshot", "prune", "--json")
+    assert (listed.returncode, json.loads(listed.stdout)) == (0, [])
+    assert "would delete 0 objects" in listed.stderr
+    deleted = server.command("snapshot", "prune", "--delete")
+    assert (deleted.returncode, deleted.stdout) == (0, "")
+    assert "deleted 0 objects" in deleted.stderr
+
+
 def test_a_restore_of_nothing_is_an_error(new_server: NewServer, tmp_path: Path) -> None:
     _assert_fails(new_server().command("restore", "--to", str(tmp_path / "beside")), 1, "holds no snapshot")
 
 
-def _assert_fails(result: subprocess.CompletedProcess[str], status: int, complaint: str) -> None:
+def _assert_fails(result: subprocess.CompletedProcess[str], status: int, *complaints: str) -> None:
     """With this exit status, and one sentence on stderr."""
     assert (result.returncode, result.stdout) == (status, "")
-    assert complaint in result.stderr
+    assert all(complaint in result.stderr for complaint in complaints), result.stderr
     assert result.stderr.startswith("imagerepo: ")
     assert "Traceback" not in result.stderr

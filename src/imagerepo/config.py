@@ -54,6 +54,9 @@ class Config(BaseSettings):
     cache_max_bytes: Count = Field(10 * GIB, description="Derivatives kept in the store, in bytes.")
     session_seconds: Seconds = Field(86400.0, description="An open session's life without a write, in seconds.")
     grace_seconds: Seconds = Field(172800.0, description="Age below which reconcile touches no object, in seconds.")
+    retention_seconds: Seconds = Field(
+        2592000.0, description="How far back `imagerepo restore --at` reaches after a prune, in seconds."
+    )
     commit_wait_seconds: Seconds = Field(60.0, description="How long a commit's request waits before it answers 202.")
     delivery_max_age: Annotated[int, Field(ge=0)] = Field(
         31536000, description="max-age of delivered images, in seconds."

@@ -149,7 +149,17 @@ def _uncovered(trace: Path, past: Past) -> list[str]:
     return found
 
 
-_OF_NO_CONSEQUENCE = ("/spool", ".lock", "/workers", "/scratch", "/incoming", "-wal", "trouble.json", ".log")
+_OF_NO_CONSEQUENCE = (
+    "/spool",
+    ".lock",
+    "/workers",
+    "/scratch",
+    "/incoming",
+    "/restoring",
+    "-wal",
+    "trouble.json",
+    ".log",
+)
 
 
 def _lasts(what: str, roots: tuple[str, str]) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from imagerepo.durability import epochs
@@ -84,22 +85,38 @@ def _names_before(header: Header, count: int) -> Iterator[str]:
     return (names.record(header.epoch, header.writer, seq) for seq in reversed(range(first, header.seq)))
 
 
+def forward(store: ObjectStore, epoch: int, writer: str, seq: int, patience: Patience) -> Iterator[Snapshot]:
+    """The records of one epoch from number `seq` on."""
+    while _exists(store, name := names.record(epoch, writer, seq), patience):
+        yield read(store, name, patience)
+        seq += 1
+
+
 def find_end(store: ObjectStore, before: int, patience: Patience) -> Snapshot | None:
     """The last record of the newest opened epoch below `before`; None where no epoch was ever opened.
 
-    Raises Damaged where the listing shows records that asking by name does not find.
+    Raises Damaged where it is not sound, or the listing shows records that asking by name does not find.
     """
+    last = find_last(store, before, patience)
+    if last is None:
+        return None
+    with step("start.find"):
+        return read(store, names.build(last), patience)
+
+
+def find_last(store: ObjectStore, before: int, patience: Patience) -> names.Record | None:
+    """As `find_end`, but the name only: it is not read."""
     with step("start.find"):
         listed = _listed(store, patience)
         for epoch in range(before - 1, 0, -1):
-            end = _end_of(store, epoch, listed, patience)
-            if end:
-                return end
+            last = _last_of(store, epoch, listed, patience)
+            if last:
+                return last
         _refuse_unreadable(record for record in listed if record.epoch < before)
         return None
 
 
-def _end_of(store: ObjectStore, epoch: int, listed: set[names.Record], patience: Patience) -> Snapshot | None:
+def _last_of(store: ObjectStore, epoch: int, listed: set[names.Record], patience: Patience) -> names.Record | None:
     mine = {record for record in listed if record.epoch == epoch}
     writer = epochs.owner(store, epoch, patience)
     if writer is None:
@@ -107,7 +124,28 @@ def _end_of(store: ObjectStore, epoch: int, listed: set[names.Record], patience:
         return None
     seq = _last_seq(store, epoch, writer, patience)
     _refuse_unreadable(record for record in mine if record.writer == writer and record.seq > seq)
-    return read(store, names.record(epoch, writer, seq), patience) if seq >= 0 else None
+    return names.Record(epoch, writer, seq) if seq >= 0 else None
+
+
+def select(
+    store: ObjectStore,
+    end: Snapshot,
+    patience: Patience,
+    *,
+    revision: int | None = None,
+    at: datetime | None = None,
+) -> Snapshot:
+    """The newest snapshot up to a revision and a moment. Raises Damaged where none is that old, or kept."""
+    oldest = end
+    with suppress(ObjectNotFound):  # what lies behind was pruned
+        for oldest in back(store, end, patience):
+            header = oldest.header
+            if (revision is None or header.head_after <= revision) and (at is None or header.created_at <= at):
+                return oldest
+    raise Damaged(
+        f"no snapshot is that old: the oldest that is kept is of {oldest.header.created_at:%Y-%m-%d %H:%M:%S} UTC, "
+        f"revision {oldest.header.head_after}"
+    )
 
 
 def _last_seq(store: ObjectStore, epoch: int, writer: str, patience: Patience) -> int:
@@ -137,15 +175,33 @@ def newest_manifest(
     """The newest base made in the background in this epoch, of a record up to the number `up_to`."""
     number = manifests(store, epoch, writer, patience) - 1
     while number >= 0:
-        manifest = _read_manifest(store, names.manifest(epoch, writer, number), patience)
+        manifest = read_manifest(store, names.manifest(epoch, writer, number), patience)
         if up_to is None or manifest.seq <= up_to:
             return manifest
         number -= 1
     return None
 
 
-def _read_manifest(store: ObjectStore, name: str, patience: Patience) -> Manifest:
+def read_manifest(store: ObjectStore, name: str, patience: Patience) -> Manifest:
+    """The manifest `name`, its newest copy. Raises ObjectNotFound, and Damaged where it is not sound."""
     return decode_manifest(_content(store, name, patience), name=name)
+
+
+class Manifests:
+    """The newest manifest of each epoch that a walk back comes through, from where it enters."""
+
+    def __init__(self, store: ObjectStore, patience: Patience) -> None:
+        self._store, self._patience = store, patience
+        self._epoch = 0
+        self._newest: Manifest | None = None
+
+    def of(self, snapshot: Snapshot) -> Manifest | None:
+        """The manifest that stands in for exactly this record."""
+        header = snapshot.header
+        if header.epoch != self._epoch:
+            self._epoch = header.epoch
+            self._newest = newest_manifest(self._store, header.epoch, header.writer, self._patience, up_to=header.seq)
+        return self._newest if self._newest and self._newest.of == snapshot.link else None
 
 
 def _how_many(store: ObjectStore, name: Callable[[int], str], patience: Patience) -> int:

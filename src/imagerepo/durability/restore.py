@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +23,8 @@ from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
 
 RESTORE_THREADS = 4
+BUILDING = "restoring"
+"""Folder beside the database in which the new one is built."""
 _CHUNK = 1 << 20
 
 Progress = Callable[[int, int], None]
@@ -43,11 +45,15 @@ def restore(
     No SQLite may have `database` open. Raises Damaged where a part or the whole is not what its digest
     says; then the old file is untouched.
     """
-    with tempfile.TemporaryDirectory(prefix="restore-", dir=database.parent) as folder:
-        temporary = Path(folder) / database.name
-        weight = build(store, end, temporary, patience, progress)
+    folder = database.with_name(BUILDING)
+    shutil.rmtree(folder, ignore_errors=True)  # of a restore that died
+    folder.mkdir()
+    try:
+        weight = build(store, end, folder / database.name, patience, progress)
         with step("restore.install"):
-            install(temporary, database)
+            install(folder / database.name, database)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return weight
 
 
@@ -78,7 +84,7 @@ def _collect(
 ) -> tuple[Base, list[tuple[Header, Path]]]:
     """The newest base at or before `end`, and the deltas after it, oldest first, their payloads on disk."""
     deltas: list[tuple[Header, Path]] = []
-    manifests = _Manifests(store, patience)
+    manifests = chain.Manifests(store, patience)
     try:
         for snapshot in chain.back(store, end, patience):
             if base := snapshot.header if snapshot.header.kind == "base" else manifests.of(snapshot):
@@ -89,25 +95,6 @@ def _collect(
     except ObjectNotFound as error:
         raise Damaged(f"the chain is broken: {error}") from error
     raise Damaged(f"no base lies behind {end.header.name}")
-
-
-class _Manifests:
-    """The newest manifest of each epoch that a walk back comes through, from where it enters."""
-
-    def __init__(self, store: ObjectStore, patience: Patience) -> None:
-        self._store, self._patience = store, patience
-        self._epoch = 0
-        self._newest: Manifest | None = None
-
-    def of(self, snapshot: chain.Snapshot) -> Manifest | None:
-        """The manifest that stands in for exactly this record."""
-        header = snapshot.header
-        if header.epoch != self._epoch:
-            self._epoch = header.epoch
-            self._newest = chain.newest_manifest(
-                self._store, header.epoch, header.writer, self._patience, up_to=header.seq
-            )
-        return self._newest if self._newest and self._newest.of == snapshot.link else None
 
 
 def _apply(deltas: list[tuple[Header, Path]], database: Path) -> None:

@@ -1,0 +1,122 @@
+"""Pruning deletes nothing that a promised restore reads, and a start finds the chain all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from imagerepo.durability import bases, chain, retention
+from imagerepo.durability.records import Manifest
+from imagerepo.durability.settle import Patience
+from imagerepo.errors import Fenced
+from imagerepo.store import names
+from imagerepo.store.door import Door
+from imagerepo.store.memory import MemoryStore
+from imagerepo.testing.faulty import FaultyStore
+from tests.durability.node import Node
+
+PATIENCE = Patience(most_questions=1)
+A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+
+
+@pytest.fixture
+def store() -> FaultyStore:
+    return FaultyStore(Door(MemoryStore()))
+
+
+def plan(node: Node, cutoff: datetime) -> retention.Plan:
+    end = chain.follow(node.store, node.writer.state.final.link, PATIENCE)
+    return retention.plan(node.store, end, cutoff, PATIENCE)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def test_everything_behind_the_newest_base_may_go_and_the_rest_is_enough(node: Node, store: FaultyStore) -> None:
+    for ident in (A, B, C):
+        node.commit(ident)
+    manifest = bases.make(node.writer)
+    node.commit(D)
+    pruning = plan(node, now())
+    assert isinstance(pruning.base, Manifest)
+    gone = {info.name for info in pruning.objects}
+    assert {names.record(1, manifest.writer, seq) for seq in (1, 2)} <= gone
+    assert names.record(1, manifest.writer, 0) not in gone
+    assert retention.apply(node.writer, pruning) == len(gone)
+    node.lose_disk()
+    assert node.start().live() == {A, B, C, D}
+    assert plan(node, now()).objects == ()
+
+
+def test_every_moment_since_the_cutoff_stays_restorable(node: Node) -> None:
+    node.commit(A)
+    bases.make(node.writer)
+    node.commit(B)
+    cutoff = now()
+    for ident in (C, D):
+        node.commit(ident)
+        bases.make(node.writer)
+    pruning = plan(node, cutoff)
+    assert pruning.base.head_after == 1
+    retention.apply(node.writer, pruning)
+    end = chain.follow(node.store, node.writer.state.final.link, PATIENCE)
+    reached = [snapshot.header.head_after for snapshot in _until_gone(chain.back(node.store, end, PATIENCE))]
+    assert {3, 2, 1} <= set(reached) | {pruning.base.head_after}
+
+
+def _until_gone(snapshots):
+    from imagerepo.errors import ObjectNotFound
+
+    try:
+        yield from snapshots
+    except ObjectNotFound:
+        return
+
+
+def test_nothing_goes_where_no_base_is_old_enough(node: Node) -> None:
+    node.commit(A)
+    assert plan(node, now() - timedelta(days=1)).objects == ()
+
+
+def test_older_epochs_go_whole_once_a_base_of_a_newer_one_makes_them_unreachable(
+    new_node: Callable[[], Node], store: FaultyStore
+) -> None:
+    first, second = new_node().start(), new_node()
+    first.commit(A)
+    second.start()
+    second.commit(B)
+    assert not [info for info in plan(second, now()).objects if info.name.startswith("db/1/")]
+    bases.make(second.writer)
+    retention.apply(second.writer, plan(second, now()))
+    assert not [info.name for info in store.list("db/1")]
+    second.lose_disk()
+    assert second.start().live() == {A, B}
+    assert second.started.epoch == 3
+
+
+def test_parts_that_nothing_names_yet_stay(node: Node, store: FaultyStore) -> None:
+    """A base may be under way: its parts are there before its manifest is."""
+    import io
+
+    node.commit(A)
+    bases.make(node.writer)
+    unnamed = names.part(1, node.writer.state.writer, "f" * 64)
+    store.put(unnamed, io.BytesIO(b"a part"), media_type="x/y")
+    node.commit(B)
+    bases.make(node.writer)
+    assert unnamed not in {info.name for info in plan(node, now()).objects}
+
+
+def test_a_fenced_writer_deletes_nothing(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    bases.make(node.writer)
+    node.commit(B)
+    bases.make(node.writer)
+    pruning = plan(node, now())
+    store.create_exclusive(names.epoch(2))
+    with pytest.raises(Fenced):
+        retention.apply(node.writer, pruning)
+    assert {info.name for info in pruning.objects} <= {info.name for info in store.list("db/")}

@@ -235,6 +235,18 @@ def test_a_reader_of_an_older_state_keeps_it_and_the_log_goes_on(
     assert copy.rows() == [1, 2]
 
 
+def test_how_much_of_the_log_is_used_is_seen_though_its_file_never_shrinks(
+    database: Path, quick_recycler: Pages, tmp_path: Path
+) -> None:
+    insert(database, *range(300), size=3000)
+    before = quick_recycler.log_bytes()
+    assert 0 < before <= quick_recycler.wal.stat().st_size
+    copy = Copy(quick_recycler, tmp_path / "copy")
+    copy.catch_up()
+    assert quick_recycler.log_bytes() < before / 10
+    assert quick_recycler.wal.stat().st_size >= before
+
+
 @pytest.mark.parametrize("how", ["TRUNCATE", "RESTART"])
 def test_a_checkpoint_by_somebody_else_is_noticed(database: Path, cutter: Pages, tmp_path: Path, how: str) -> None:
     copy = Copy(cutter, tmp_path / "copy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from imagerepo.config import get_config
 from imagerepo.durability.gate import write
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import CommitFailed, Conflicted, Fenced, NothingToCommit, WrongState
+from imagerepo.sessions import lane
 from imagerepo.sessions.committer import Committer
 from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, move
 from imagerepo.store import names
@@ -313,3 +315,21 @@ def test_two_workers_commit_at_once_without_losing_or_mixing_anything(
         worker.close()
     node.lose_disk()
     assert node.start().live() == {ident(content) for content in contents}
+
+
+def test_staging_without_commits_does_not_let_the_log_grow(
+    new_worker: Callable[[], Worker], node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "LOG_BYTES", 200_000)
+    worker = new_worker()
+    before = worker.writer.state.final.sequence
+    session = worker.stage(*(bytes([number]) for number in range(60)))
+    assert worker.writer.log_bytes() > 200_000
+    worker.committer.start()
+    deadline = time.monotonic() + 20
+    while worker.writer.state.final.sequence == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert node.live() == set()
+    session.refresh_from_db()
+    assert session.state == State.OPEN

@@ -16,9 +16,11 @@ import sqlite3
 import struct
 import subprocess
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from imagerepo.durability.locks import exclusive
@@ -106,7 +108,7 @@ class Pages:
             _require(checksum.hex() == since.checksum, f"{self.wal} holds other frames than the last snapshot saw")
             pages, page_count = self._last_versions(head, raw[self._frame_bytes if since.frame else 0 :])
             end = self._position(head, raw, frames)
-            following = self._begin_anew(end) if self.log_bytes() > self._recycle_bytes else end
+            following = self._begin_anew(end) if frames * self._frame_bytes > self._recycle_bytes else end
         return Delta(pages, Cut(end, self.page_size, page_count), following)
 
     def adopt(self) -> Position:
@@ -136,8 +138,20 @@ class Pages:
         return Cut(self._position(head, raw, frames), self.page_size, page_count)
 
     def log_bytes(self) -> int:
-        """Size of the log's file (0: none)."""
-        return self.wal.stat().st_size if self.wal.exists() else 0
+        """About how much of the log is in use (0: there is none). Its file never shrinks, and says nothing.
+
+        Frames of the log's present generation come first, so the last is found by halving.
+        """
+        with suppress(FileNotFoundError), self.wal.open("rb", buffering=0) as log:
+            salts = log.read(WAL_HEADER_BYTES)[16:24]
+            frames = max(0, log.seek(0, os.SEEK_END) - WAL_HEADER_BYTES) // self._frame_bytes
+            used: int = bisect_left(range(frames), True, key=lambda frame: self._salts_of(log, frame) != salts)
+            return used * self._frame_bytes
+        return 0
+
+    def _salts_of(self, log: FileIO, frame: int) -> bytes:
+        log.seek(WAL_HEADER_BYTES + frame * self._frame_bytes)
+        return log.read(FRAME_HEADER_BYTES)[8:16]
 
     def changed_since(self, position: Position) -> bool:
         """Whether anything but cuts was committed since `position` was cut."""

@@ -112,6 +112,10 @@ class Writer:
                 log.warning("a base is taken instead of a delta: %s", doubt)
         return cut_base(self._pages_open(), self._outbox, self.disk.scratch, place)
 
+    def log_bytes(self) -> int:
+        """About how much the log has grown since it was begun."""
+        return self._pages_open().log_bytes()
+
     def changed(self) -> bool:
         """Whether anything was committed here since the last final record was cut."""
         final = self.state.final

@@ -169,6 +169,8 @@ class Committer:
             for key in lane.run(self._writer):
                 self._spool.drop_session(key)
             self._tell()
+        elif self._writer.log_bytes() > lane.LOG_BYTES:
+            lane.relieve(self._writer)
         elif time.monotonic() - self._epoch_checked > self._config.epoch_check_seconds:
             self._epoch_checked = time.monotonic()
             self._writer.look_for_newer_epoch()

@@ -14,6 +14,9 @@ from imagerepo.durability.writer import Writer
 from imagerepo.sessions import merge
 from imagerepo.testing.failpoints import step
 
+LOG_BYTES = 32 << 20
+"""A log that has grown to this without a commit is shipped, and begun anew."""
+
 
 def run(writer: Writer) -> list[str]:
     """Commit every session that waits. Gives the keys of those that are no longer merged or waiting.
@@ -39,6 +42,14 @@ def publish(writer: Writer, change: Callable[[], None]) -> None:
         with step("publish.change"), write(durable=True):
             change()
         _ship(writer)
+
+
+def relieve(writer: Writer) -> None:
+    """Ship what is only staged, so that the log can be begun anew: it makes nothing live, and is no commit."""
+    with writer.lane():
+        _finish_earlier(writer)
+        if writer.log_bytes() > LOG_BYTES:
+            _ship(writer)
 
 
 def snapshot(writer: Writer) -> tuple[Header, bool]:

@@ -187,7 +187,10 @@ class Chain(Reading):
         yield f"{writer} start.claim {epoch}: 201", self._with(world._replace(claimed=epoch), mine)
         if world.left.doubts:
             left = world.left._replace(doubts=world.left.doubts - 1)
-            yield f"{writer} start.claim {epoch}: in doubt, then 202: nobody's", world._replace(claimed=epoch, left=left)
+            yield (
+                f"{writer} start.claim {epoch}: in doubt, then 202: nobody's",
+                world._replace(claimed=epoch, left=left),
+            )
 
     def _own(self, world: World, writer: Writer) -> Transitions:
         store = stored(world.store, Name(writer.epoch, 0, "owner"), writer.name)
@@ -214,13 +217,19 @@ class Chain(Reading):
         disk, end = writer.disk, Link(writer.end, self.digest(self.record(world.store, writer.end)))
         rows = self.restored(world.store, end.name)
         if disk and disk.final and disk.final.link.name > end.name:
-            yield f"{writer} start.disk refuses: it is ahead of {end.name}", self._with(world, writer._replace(at="stopped"))
+            yield (
+                f"{writer} start.disk refuses: it is ahead of {end.name}",
+                self._with(world, writer._replace(at="stopped")),
+            )
         elif rows is None:
             yield f"{writer} start.disk finds the chain broken", self._with(world, writer._replace(at="stopped"))
         elif disk and (kept := self.kept(disk, end, rows)):
             yield f"{writer} start.disk is kept", self._with(world, self._onward(writer)._replace(disk=kept))
         else:
-            yield f"{writer} start.disk is restored", self._with(world, self._onward(writer)._replace(disk=Disk(rows, None)))
+            yield (
+                f"{writer} start.disk is restored",
+                self._with(world, self._onward(writer)._replace(disk=Disk(rows, None))),
+            )
 
     def kept(self, disk: Disk, end: Link, rows: Rows) -> Disk | None:
         """The disk, if the chain's end is its last final record or the one in its outbox; `rows` are the end's."""
@@ -270,7 +279,10 @@ class Chain(Reading):
                     told = replaced(told, session, told[session] or "failed")
                 else:
                     rows = replaced(rows, session, Row("merged", newest_revision(rows) + 1))
-        yield f"{writer} commit.merge", self._with(world._replace(told=told), writer._replace(disk=self._on(disk, rows)))
+        yield (
+            f"{writer} commit.merge",
+            self._with(world._replace(told=told), writer._replace(disk=self._on(disk, rows))),
+        )
 
     def _conflicts(self, rows: Rows, session: int) -> bool:
         there = [images for row, images in zip(rows, self.images, strict=True) if row.state in ("merged", "live")]

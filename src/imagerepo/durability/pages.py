@@ -146,7 +146,7 @@ class Pages:
             salts = log.read(WAL_HEADER_BYTES)[16:24]
             frames = max(0, log.seek(0, os.SEEK_END) - WAL_HEADER_BYTES) // self._frame_bytes
             used: int = bisect_left(range(frames), True, key=lambda frame: self._salts_of(log, frame) != salts)
-            return used * self._frame_bytes
+            return used * int(self._frame_bytes)
         return 0
 
     def _salts_of(self, log: FileIO, frame: int) -> bytes:

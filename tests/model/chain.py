@@ -217,19 +217,14 @@ class Chain(Reading):
         disk, end = writer.disk, Link(writer.end, self.digest(self.record(world.store, writer.end)))
         rows = self.restored(world.store, end.name)
         if disk and disk.final and disk.final.link.name > end.name:
-            yield (
-                f"{writer} start.disk refuses: it is ahead of {end.name}",
-                self._with(world, writer._replace(at="stopped")),
-            )
+            what, after = f"refuses: it is ahead of {end.name}", writer._replace(at="stopped")
         elif rows is None:
-            yield f"{writer} start.disk finds the chain broken", self._with(world, writer._replace(at="stopped"))
+            what, after = "refuses: the chain is broken", writer._replace(at="stopped")
         elif disk and (kept := self.kept(disk, end, rows)):
-            yield f"{writer} start.disk is kept", self._with(world, self._onward(writer)._replace(disk=kept))
+            what, after = "is kept", self._onward(writer)._replace(disk=kept)
         else:
-            yield (
-                f"{writer} start.disk is restored",
-                self._with(world, self._onward(writer)._replace(disk=Disk(rows, None))),
-            )
+            what, after = "is restored", self._onward(writer)._replace(disk=Disk(rows, None))
+        yield f"{writer} start.disk {what}", self._with(world, after)
 
     def kept(self, disk: Disk, end: Link, rows: Rows) -> Disk | None:
         """The disk, if the chain's end is its last final record or the one in its outbox; `rows` are the end's."""

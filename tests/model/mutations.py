@@ -20,8 +20,8 @@ from tests.model.facts import (
     World,
     Writer,
     flipped,
-    newest_revision,
 )
+from tests.model.scenarios import KNOWN, STAGED, TWO, Scenario
 
 
 class SuccessBeforeSnapshot(Chain):
@@ -216,32 +216,25 @@ class NoRollForward(Chain):
         return super().recovered(back, head_after, kept=kept)
 
 
-class RevisionsFromTheHead(Chain):
-    """A restore does not go by what the header says of the head after the flip, but by the head when it was cut."""
-
-    def recovered(self, rows: Rows, head_after: int, *, kept: bool) -> Rows:
-        head = newest_revision(tuple(row for row in rows if row.state == "live") or (Row("unknown"),))
-        return super().recovered(rows, head, kept=kept)
-
-
-MUTATIONS: tuple[type[Chain], ...] = (
-    SuccessBeforeSnapshot,
-    FlipBeforeSnapshot,
-    NoEpochCheck,
-    EpochCheckBeforePut,
-    ReadBeforeClaim,
-    OpeningNotFinal,
-    NoOpeningRecord,
-    NoOutbox,
-    NextNumberWhileInDoubt,
-    DoubtIsSuccess,
-    GivenUpAfterMerge,
-    FencedSaysFailed,
-    DeadlineWithoutCompareAndSet,
-    DiskAlwaysKept,
-    DiskKeptIfItDescends,
-    MergeNotSynced,
-    DeltasByNumber,
-    BaseFromCurrentRows,
-    NoRollForward,
-)
+MUTATIONS: dict[type[Chain], Scenario] = {
+    SuccessBeforeSnapshot: KNOWN.within(),
+    FlipBeforeSnapshot: KNOWN.within(),
+    NoEpochCheck: KNOWN.within(starts=1),
+    EpochCheckBeforePut: KNOWN.within(starts=1, doubts=1),
+    ReadBeforeClaim: KNOWN.within(starts=1),
+    OpeningNotFinal: KNOWN.within(starts=2, deaths=1),
+    NoOpeningRecord: KNOWN.within(starts=2),
+    NoOutbox: TWO.within(worker_deaths=1, doubts=1),
+    NextNumberWhileInDoubt: KNOWN.within(doubts=1),
+    DoubtIsSuccess: KNOWN.within(doubts=1),
+    GivenUpAfterMerge: KNOWN.within(doubts=1),
+    FencedSaysFailed: KNOWN.within(starts=1),
+    DeadlineWithoutCompareAndSet: KNOWN.within(deadlines=1),
+    DiskAlwaysKept: KNOWN.within(starts=2, deaths=1),
+    DiskKeptIfItDescends: KNOWN.within(starts=2, deaths=1),
+    MergeNotSynced: KNOWN.within(starts=1, deaths=1),
+    DeltasByNumber: STAGED.within(starts=2, deaths=1),
+    BaseFromCurrentRows: STAGED.within(starts=2, bases=1),
+    NoRollForward: KNOWN.within(),
+}
+"""Each with a scenario that is wide enough to show it."""

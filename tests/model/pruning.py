@@ -1,0 +1,227 @@
+"""One long reign: deltas, bases made in the background, pruning behind them, and somebody who reads meanwhile.
+
+A reader asks for one name after the other, and between any two of its questions records may come and go.
+Taking over is the chain's model (chain.py); here nobody does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+
+class Making(NamedTuple):
+    """A base of record `seq` in the making. Its parts are stored; `at` is what comes next for its manifest."""
+
+    at: str
+    seq: int
+
+
+class Reader(NamedTuple):
+    """A start that looks for the chain's end: the last manifest and record that it saw, and what it must find."""
+
+    manifest: int
+    seq: int
+    acknowledged: int
+
+
+class Left(NamedTuple):
+    deltas: int = 4
+    whole: int = 1
+    """Records that are a whole database, because the log was in doubt."""
+    bases: int = 2
+    doubts: int = 1
+    readers: int = 1
+
+
+class Reign(NamedTuple):
+    records: frozenset[int]
+    parts: frozenset[int]
+    """The records of which a whole database is stored: the opening one, those of kind base, and background bases."""
+    manifests: tuple[int, ...]
+    newest: int
+    known: int
+    """How many manifests the writer knows to be settled."""
+    making: Making | None
+    flying: int | None
+    reader: Reader | None
+    found: int | None
+    """How much the reader that finished last found missing."""
+    left: Left
+
+
+Transitions: TypeAlias = Iterator[tuple[str, Reign]]
+
+
+class Pruning:
+    after_doubt = "settle"
+
+    def __init__(self, left: Left) -> None:
+        self._left = left
+
+    def first(self) -> Reign:
+        opening = frozenset({0})
+        return Reign(opening, opening, (), 0, 0, None, None, None, None, self._left)
+
+    def broken(self, reign: Reign) -> str | None:
+        if reign.found:
+            return f"2: a start took an end for the newest that is {reign.found} acknowledged records too old"
+        bases = reign.parts & (reign.records | set(reign.manifests))
+        if not any(reign.records >= set(range(base + 1, reign.newest + 1)) for base in bases):
+            return "2: the newest record can't be restored"
+        return None
+
+    def after(self, reign: Reign) -> Transitions:
+        yield from self._ship(reign)
+        yield from self._arrive(reign)
+        yield from self._make(reign) if reign.making else self._begin(reign)
+        yield from self._prune(reign)
+        yield from self._read(reign, reign.reader) if reign.reader else self._start(reign)
+
+    def _ship(self, reign: Reign) -> Transitions:
+        left, seq = reign.left, reign.newest + 1
+        shipped = reign._replace(records=reign.records | {seq}, newest=seq)
+        if left.deltas:
+            yield f"snapshot.final {seq}", shipped._replace(left=left._replace(deltas=left.deltas - 1))
+        if left.whole:
+            fewer = left._replace(whole=left.whole - 1)
+            yield f"snapshot.final {seq}, a base", shipped._replace(parts=reign.parts | {seq}, left=fewer)
+
+    def _arrive(self, reign: Reign) -> Transitions:
+        if reign.flying is not None:
+            yield "a late manifest arrives", self._stored(reign, reign.flying)._replace(flying=None)
+
+    @staticmethod
+    def _stored(reign: Reign, seq: int) -> Reign:
+        return reign if seq in reign.manifests else reign._replace(manifests=(*reign.manifests, seq))
+
+    def _begin(self, reign: Reign) -> Transitions:
+        if reign.left.bases and reign.newest not in reign.parts:
+            left = reign.left._replace(bases=reign.left.bases - 1)
+            making = Making("put", reign.newest)
+            parts = reign.parts | {reign.newest}
+            yield f"base.put, parts of {reign.newest}", reign._replace(making=making, parts=parts, left=left)
+
+    def _make(self, reign: Reign) -> Transitions:
+        assert reign.making
+        at, seq = reign.making
+        if at == "put":
+            yield from self._put(reign, seq)
+        elif at == "known":
+            yield f"base.known {seq}", reign._replace(making=None, known=len(reign.manifests))
+        elif seq in reign.manifests:
+            yield f"base.put {seq}: read back, ours", reign._replace(making=Making("known", seq))
+        else:
+            yield f"base.put {seq}: read back, absent: the same again", reign._replace(making=Making("put", seq))
+
+    def _put(self, reign: Reign, seq: int) -> Transitions:
+        applied = self._stored(reign, seq)
+        yield f"base.put, manifest of {seq}: 201", applied._replace(making=Making("known", seq))
+        if reign.left.doubts:
+            rest = {"making": Making(self.after_doubt, seq), "left": reign.left._replace(doubts=reign.left.doubts - 1)}
+            yield f"base.put, manifest of {seq}: in doubt, applied", applied._replace(**rest)
+            yield f"base.put, manifest of {seq}: in doubt, under way", reign._replace(flying=seq, **rest)
+
+    def _prune(self, reign: Reign) -> Transitions:
+        base = self.pruned_before(reign)
+        for seq in sorted(self.prunable(reign.records, base)):
+            yield f"prune.delete record {seq}", reign._replace(records=reign.records - {seq})
+        for seq in sorted(seq for seq in reign.parts if seq < base):
+            yield f"prune.delete parts of {seq}", reign._replace(parts=reign.parts - {seq})
+
+    def pruned_before(self, reign: Reign) -> int:
+        """The newest base of which the manifest is known to be settled."""
+        return reign.manifests[reign.known - 1] if reign.known else 0
+
+    def prunable(self, records: frozenset[int], base: int) -> frozenset[int]:
+        return frozenset(seq for seq in records if 0 < seq < base)
+
+    def _start(self, reign: Reign) -> Transitions:
+        if reign.left.readers:
+            left = reign.left._replace(readers=reign.left.readers - 1)
+            yield "somebody starts to read", reign._replace(reader=Reader(-1, -1, reign.newest), left=left)
+
+    def _read(self, reign: Reign, reader: Reader) -> Transitions:
+        """Manifests by number, then records after the newest one's, then the next manifest again."""
+        following = reader.manifest + 1
+        if reader.seq < 0 and following < len(reign.manifests):
+            yield f"start.find manifest {following}: there", self._seen(reign, reader._replace(manifest=following))
+        elif reader.seq < 0:
+            seq = reign.manifests[reader.manifest] if reader.manifest >= 0 else -1
+            yield f"start.find manifest {following}: absent", self._seek(reign, reader, seq)
+        else:
+            yield from self._upwards(reign, reader)
+
+    def _seek(self, reign: Reign, reader: Reader, seq: int) -> Reign:
+        if seq < 0 and 0 not in reign.records:
+            return self._ended(reign, reader, -1)
+        return self._seen(reign, reader._replace(seq=max(seq, 0)))
+
+    def _upwards(self, reign: Reign, reader: Reader) -> Transitions:
+        following = reader.seq + 1
+        if following in reign.records:
+            yield f"start.find {following}: there", self._seen(reign, reader._replace(seq=following))
+        elif self.looks_again(reign, reader):
+            yield f"start.find {following}: absent, but a manifest came: again", self._seen(reign, reader._replace(seq=-1))
+        else:
+            yield f"start.find {following}: absent, {reader.seq} is the end", self._ended(reign, reader, reader.seq)
+
+    def looks_again(self, reign: Reign, reader: Reader) -> bool:
+        return reader.manifest + 1 < len(reign.manifests)
+
+    @staticmethod
+    def _seen(reign: Reign, reader: Reader) -> Reign:
+        return reign._replace(reader=reader)
+
+    @staticmethod
+    def _ended(reign: Reign, reader: Reader, end: int) -> Reign:
+        return reign._replace(reader=None, found=max(0, reader.acknowledged - end))
+
+
+class OpeningPruned(Pruning):
+    """The opening record goes with the others."""
+
+    def prunable(self, records: frozenset[int], base: int) -> frozenset[int]:
+        return frozenset(seq for seq in records if seq < base)
+
+
+class AbsentIsTheEnd(Pruning):
+    """A start takes the first absent record for the end, without looking for a newer manifest."""
+
+    def looks_again(self, reign: Reign, reader: Reader) -> bool:
+        return False
+
+
+class PrunedBeforeSettled(Pruning):
+    """Records go once a base's manifest was sent."""
+
+    def pruned_before(self, reign: Reign) -> int:
+        sent = reign.making.seq if reign.making and reign.making.at != "put" else 0
+        return max(super().pruned_before(reign), sent)
+
+
+class ManifestInDoubtIsSuccess(Pruning):
+    """A manifest without an answer is taken for settled."""
+
+    after_doubt = "known"
+
+    def pruned_before(self, reign: Reign) -> int:
+        return max(super().pruned_before(reign), reign.flying or 0)
+
+
+class PrunedBehindARecord(Pruning):
+    """Records go before any whole database, also one in a record, which no manifest tells a start of."""
+
+    def pruned_before(self, reign: Reign) -> int:
+        return max({*reign.parts & reign.records, super().pruned_before(reign)})
+
+
+PRUNING_MUTATIONS: tuple[type[Pruning], ...] = (
+    OpeningPruned,
+    AbsentIsTheEnd,
+    PrunedBeforeSettled,
+    ManifestInDoubtIsSuccess,
+    PrunedBehindARecord,
+)
+SMALL = Left()
+WIDE = Left(deltas=6, whole=1, bases=3, doubts=2, readers=2)

@@ -1,0 +1,39 @@
+"""The wide run: `python -m tests.model.soak`. Some minutes, and some gigabytes of memory.
+
+Prints what was explored, and each mistake with the shortest trace to its harm. Fails where the protocol
+breaks an invariant, or a mistake is not caught.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from tests.model.engine import Explored, explore
+from tests.model.mutations import MUTATIONS
+from tests.model.scenarios import SMALL, WIDE
+
+MOST_STATES = 2_000_000
+
+
+def main() -> int:
+    failed = False
+    for title, explored, expected in _runs():
+        caught = explored.violation is not None
+        verdict = "" if caught == expected else "  <-- NOT AS IT SHOULD BE"
+        failed |= caught != expected
+        sys.stdout.write(f"{title}: {explored}{verdict}\n")
+        sys.stdout.flush()
+    return int(failed)
+
+
+def _runs() -> Iterator[tuple[str, Explored, bool]]:
+    """What was run, what was found, and whether that should have been a violation."""
+    for scenario in SMALL + WIDE:
+        yield f"the protocol, {scenario}", explore(scenario.of(), most_states=MOST_STATES), False
+    for mutation, scenario in MUTATIONS.items():
+        yield f"{mutation.__name__}, {scenario}", explore(scenario.of(mutation)), True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

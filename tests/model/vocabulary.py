@@ -1,0 +1,28 @@
+"""The steps' names, which the code, the models and docs/durability.md share."""
+
+from __future__ import annotations
+
+IN_CHAIN = frozenset(
+    {
+        "commit.claim", "commit.give_back", "commit.merge", "commit.flip",
+        "snapshot.cut", "snapshot.put", "snapshot.final",
+        "start.claim", "start.owner", "start.find", "start.disk", "start.recover", "start.open",
+        "base.put",
+    }
+)  # fmt: skip
+IN_PRUNING = frozenset({"base.put", "base.known", "prune.delete", "start.find", "snapshot.final"})
+IN_CLAIM = frozenset({"start.claim", "snapshot.final"})
+
+NOT_MODELLED = {
+    "commit.upload": "names of bases are their digests: a PUT in any order, however often, does no harm",
+    "commit.uploaded": "one step with the claim: what is not uploaded yet is not merged",
+    "snapshot.compare": "it decides whether a snapshot is wanted, not what is in it",
+    "publish.change": "a change of other rows, shipped as a merge is",
+    "start.migrate": "the same rows in another schema",
+    "base.build": "one step with base.put: it reads what is final, which never changes",
+    "restore.fetch": "reading what never changes; which record it begins at is start.find",
+    "restore.part": "as restore.fetch",
+    "restore.apply": "rows are restored in one step: a file in the making is nobody's database",
+    "restore.install": "one step with start.disk: until the recovery is done the disk counts as empty",
+}
+"""Steps that no model has, and why."""

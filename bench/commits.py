@@ -13,6 +13,7 @@ import argparse
 import os
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +21,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import results
-import scene
 from django.db import connection
 
+import results
+import scene
 from imagerepo.catalogue.models import Image
 from imagerepo.config import get_config
-from imagerepo.sessions import merge
 from imagerepo.sessions.models import State, UploadSession
 from imagerepo.sessions.service import Service
 from imagerepo.store.backends import open_memory, open_store
@@ -64,23 +64,24 @@ def images(repository: Service, author: scene.Author, count: int) -> list[Upload
 def measure(store: ObjectStore, stage: Stage, sessions: int, rounds: int) -> dict[str, list[Round]]:
     author = scene.Author(seed=3)
     found: dict[str, list[Round]] = {"one after another": [], "at once": []}
-    with tempfile.TemporaryDirectory(prefix="imagerepo-bench-") as name:
-        with scene.repository(Path(name) / "data", store, committing=True) as repository:
-            scene.fill(repository.writer.disk.database, ROWS)
-            scene.ship(repository)
-            for _ in range(rounds):
-                for way, threads in (("one after another", 1), ("at once", sessions)):
-                    found[way].append(_commit_all(repository, stage(repository, author, sessions), threads))
+    with (
+        tempfile.TemporaryDirectory(prefix="imagerepo-bench-") as name,
+        scene.repository(Path(name) / "data", store, committing=True) as repository,
+    ):
+        scene.fill(repository.writer.disk.database, ROWS)
+        scene.ship(repository)
+        for _ in range(rounds):
+            for way, threads in (("one after another", 1), ("at once", sessions)):
+                found[way].append(_commit_all(repository, stage(repository, author, sessions), threads))
     return found
 
 
 def _commit_all(repository: Service, sessions: list[UploadSession], threads: int) -> Round:
-    before, last = time.perf_counter(), _last(repository)
-    with ThreadPoolExecutor(threads) as pool:
-        done = list(pool.map(lambda session: _commit(repository, session), sessions))
-    seconds = time.perf_counter() - before
-    assert set(done) == {State.LIVE}
-    assert merge.waiting() is False
+    with _requests(threads) as pool:
+        before, last = time.perf_counter(), _last(repository)
+        done = list(pool.map(lambda session: repository.committer.commit(session, wait=WAIT_SECONDS), sessions))
+        seconds = time.perf_counter() - before
+    assert {session.state for session in done} == {State.LIVE}
     return Round(seconds, _last(repository) - last)
 
 
@@ -89,11 +90,18 @@ def _last(repository: Service) -> int:
     return final.sequence if final else 0
 
 
-def _commit(repository: Service, session: UploadSession) -> str:
-    try:
-        return str(repository.committer.commit(session, wait=WAIT_SECONDS).state)
-    finally:
-        connection.close()
+@contextmanager
+def _requests(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads as a server has them: each connected to the database before any request comes."""
+    all_there = threading.Barrier(threads)
+
+    def each(act: Callable[[], None]) -> None:
+        list(pool.map(lambda _: (act(), all_there.wait()), range(threads)))
+
+    with ThreadPoolExecutor(threads) as pool:
+        each(lambda: connection.ensure_connection())  # looked up in the thread, which has one of its own
+        yield pool
+        each(lambda: connection.close())
 
 
 @contextmanager

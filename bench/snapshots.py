@@ -21,10 +21,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import results
-import scene
 import zstandard
 
+import results
+import scene
 from imagerepo.catalogue.models import Image
 from imagerepo.durability import chain, deltas
 from imagerepo.durability.records import Header

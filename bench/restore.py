@@ -1,0 +1,178 @@
+"""How long does a restore take, and how much memory? Beside downloading, decompressing and hashing the same bytes.
+
+    python bench/restore.py [--rows 1000000] [--deltas 200] [--images 25] [--rounds 3] [--write]
+
+The repository lies in a store on this disk: a base of all rows, and a delta per session of some new images.
+Each run is a process of its own, so that its peak memory is its own; both ways use as many threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+import results
+import scene
+from imagerepo.config import get_config
+from imagerepo.durability import chain, restore
+from imagerepo.durability.pages import quick_check
+from imagerepo.durability.records import decode
+from imagerepo.durability.settle import Patience
+from imagerepo.sessions import commit, lane
+from imagerepo.sessions.models import UploadSession
+from imagerepo.store import names
+from imagerepo.store.backends import open_store
+from imagerepo.store.objects import ObjectStore
+
+MB = 1_000_000
+_CHUNK = 1 << 20
+
+
+def prepare(folder: Path, rows: int, deltas: int, images: int) -> str:
+    """Make the repository, lose its disk, and give its store's URL."""
+    url, author = f"file://{folder / 'store'}", scene.Author(seed=rows)
+    store = open_store(url, config=get_config())
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as data,
+        scene.repository(Path(data) / "data", store) as repository,
+    ):
+        scene.fill(repository.writer.disk.database, rows)
+        scene.ship(repository)
+        for _ in range(deltas):
+            session = scene.stage_images(repository, author, images)
+            commit.claim(session, "bench")
+            UploadSession.objects.filter(pk=session.pk).update(uploaded=True)
+            lane.run(repository.writer)
+            repository.spool.drop_session(session.key)
+    return url
+
+
+# ---- one run, in a process of its own
+
+
+def restored(store: ObjectStore, folder: Path) -> dict[str, float]:
+    patience = Patience(most_questions=1)
+    end = chain.find_end(store, before=2, patience=patience)  # `prepare` was the first epoch
+    assert end is not None
+    weight = restore.restore(store, end, folder / "restored.sqlite3", patience)
+    return {"MB": (weight.base + weight.deltas) / MB}
+
+
+def downloaded(store: ObjectStore, folder: Path) -> dict[str, float]:
+    found = [info.name for info in store.list("db/") if isinstance(names.parse(info.name), names.Record | names.Part)]
+    with ThreadPoolExecutor(restore.RESTORE_THREADS) as threads:
+        return {"MB": sum(threads.map(lambda name: _download(store, name), found)) / MB}
+
+
+def _download(store: ObjectStore, name: str) -> int:
+    """Download, decompress and hash one object. Gives its bytes."""
+    sha, read, unpacker = hashlib.sha256(), 0, zstandard.ZstdDecompressor().decompressobj()
+    with store.get(name, newest=True) as reader:
+        if isinstance(names.parse(name), names.Record):
+            content = reader.read()
+            payload = decode(content, name=name)[1]
+            sha.update(unpacker.decompress(payload) if payload else b"")
+            return len(content)
+        while chunk := reader.read(_CHUNK):
+            read += len(chunk)
+            sha.update(unpacker.decompress(chunk))
+    return read
+
+
+def checked(store: ObjectStore, folder: Path) -> dict[str, float]:
+    """The part of a restore that no download has: SQLite's look at the whole file."""
+    database = folder / "restored.sqlite3"
+    quick_check(database)
+    return {"MB": database.stat().st_size / MB}
+
+
+WAYS: dict[str, Callable[[ObjectStore, Path], dict[str, float]]] = {
+    "restore": restored,
+    "download, decompress, hash": downloaded,
+    "(quick_check alone)": checked,
+}
+
+
+def run_here(way: str, url: str, folder: Path) -> None:
+    store = open_store(url, config=get_config())
+    before, cpu = time.perf_counter(), time.process_time()
+    found = WAYS[way](store, folder)
+    found |= {"seconds": time.perf_counter() - before, "CPU s": time.process_time() - cpu, "peak MB": _peak()}
+    print(json.dumps(found))
+
+
+def _peak() -> float:
+    """Peak memory of this process. getrusage would give its parent's, where that was larger."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) * 1024 / MB
+
+
+def run(way: str, url: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, "--run", way, url, str(folder)]
+    answer: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    print(f"{way}: {answer}", file=sys.stderr, flush=True)
+    return answer
+
+
+# ---- the report
+
+COLUMNS = ("seconds", "CPU s", "peak MB", "MB")
+
+
+def report(runs: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> str:
+    fast = [each["seconds"] for each in runs["download, decompress, hash"]]
+    rows = []
+    for way, found in runs.items():
+        ratio = statistics.median(each["seconds"] / base for each, base in zip(found, fast, strict=True))
+        rows.append([way, *(f"{_median(found, column):,.2f}" for column in COLUMNS), f"{ratio:.2f}"])
+    return results.section(
+        "What a restore takes",
+        f"python bench/restore.py --rows {options.rows} --deltas {options.deltas} --images {options.images} "
+        f"--rounds {options.rounds}",
+        f"{options.rows:,} rows, {options.deltas} deltas of {options.images} images each; medians of "
+        f"{options.rounds} interleaved runs. {results.machine('zstandard')}",
+        results.table(["", *COLUMNS, "times"], rows),
+    )
+
+
+def _median(found: Sequence[dict[str, Any]], column: str) -> float:
+    return statistics.median(each[column] for each in found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--deltas", type=int, default=200)
+    parser.add_argument("--images", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
+    parser.add_argument("--run", nargs=3, metavar=("WAY", "URL", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        run_here(options.run[0], options.run[1], Path(options.run[2]))
+        return
+    with tempfile.TemporaryDirectory(prefix="imagerepo-bench-") as name:
+        url = prepare(Path(name), options.rows, options.deltas, options.images)
+        runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+        for _ in range(options.rounds):
+            for way, found in runs.items():
+                found.append(run(way, url, Path(name)))
+    results.publish(report(runs, options), write=options.write)
+
+
+if __name__ == "__main__":
+    main()

@@ -58,8 +58,8 @@ corpus: setup  ## push a folder of good, bad and edge images (CORPUS=folder) and
 	$(BIN)/python -m imagerepo.testing.corpus "$(CORPUS)"
 
 .PHONY: soak
-soak: setup  ## reserved for the long run
-	@echo "there is no soak test yet; bench/ holds: $$(ls bench)"
+soak: setup  ## the long run: the protocol's model, explored widely
+	$(BIN)/python -m tests.model.soak
 
 .PHONY: bench
 bench: setup  ## measure how bodies come in (some minutes)

@@ -26,7 +26,7 @@ class Reader(NamedTuple):
 
 
 class Left(NamedTuple):
-    deltas: int = 4
+    deltas: int = 3
     whole: int = 1
     """Records that are a whole database, because the log was in doubt."""
     bases: int = 2
@@ -118,23 +118,22 @@ class Pruning:
         applied = self._stored(reign, seq)
         yield f"base.put, manifest of {seq}: 201", applied._replace(making=Making("known", seq))
         if reign.left.doubts:
-            rest = {"making": Making(self.after_doubt, seq), "left": reign.left._replace(doubts=reign.left.doubts - 1)}
-            yield f"base.put, manifest of {seq}: in doubt, applied", applied._replace(**rest)
-            yield f"base.put, manifest of {seq}: in doubt, under way", reign._replace(flying=seq, **rest)
+            left = reign.left._replace(doubts=reign.left.doubts - 1)
+            doubtful = reign._replace(making=Making(self.after_doubt, seq), left=left)
+            yield f"base.put, manifest of {seq}: in doubt, applied", self._stored(doubtful, seq)
+            yield f"base.put, manifest of {seq}: in doubt, under way", doubtful._replace(flying=seq)
 
     def _prune(self, reign: Reign) -> Transitions:
+        """Oldest first."""
         base = self.pruned_before(reign)
-        for seq in sorted(self.prunable(reign.records, base)):
+        for seq in sorted(seq for seq in reign.records if 0 < seq < base)[:1]:
             yield f"prune.delete record {seq}", reign._replace(records=reign.records - {seq})
-        for seq in sorted(seq for seq in reign.parts if seq < base):
+        for seq in sorted(seq for seq in reign.parts if seq < base)[:1]:
             yield f"prune.delete parts of {seq}", reign._replace(parts=reign.parts - {seq})
 
     def pruned_before(self, reign: Reign) -> int:
         """The newest base of which the manifest is known to be settled."""
         return reign.manifests[reign.known - 1] if reign.known else 0
-
-    def prunable(self, records: frozenset[int], base: int) -> frozenset[int]:
-        return frozenset(seq for seq in records if 0 < seq < base)
 
     def _start(self, reign: Reign) -> Transitions:
         if reign.left.readers:
@@ -148,21 +147,19 @@ class Pruning:
             yield f"start.find manifest {following}: there", self._seen(reign, reader._replace(manifest=following))
         elif reader.seq < 0:
             seq = reign.manifests[reader.manifest] if reader.manifest >= 0 else -1
-            yield f"start.find manifest {following}: absent", self._seek(reign, reader, seq)
+            yield f"start.find manifest {following}: absent", self._seen(reign, reader._replace(seq=max(seq, 0)))
         else:
             yield from self._upwards(reign, reader)
-
-    def _seek(self, reign: Reign, reader: Reader, seq: int) -> Reign:
-        if seq < 0 and 0 not in reign.records:
-            return self._ended(reign, reader, -1)
-        return self._seen(reign, reader._replace(seq=max(seq, 0)))
 
     def _upwards(self, reign: Reign, reader: Reader) -> Transitions:
         following = reader.seq + 1
         if following in reign.records:
             yield f"start.find {following}: there", self._seen(reign, reader._replace(seq=following))
         elif self.looks_again(reign, reader):
-            yield f"start.find {following}: absent, but a manifest came: again", self._seen(reign, reader._replace(seq=-1))
+            yield (
+                f"start.find {following}: absent, but a manifest came: again",
+                self._seen(reign, reader._replace(seq=-1)),
+            )
         else:
             yield f"start.find {following}: absent, {reader.seq} is the end", self._ended(reign, reader, reader.seq)
 
@@ -176,13 +173,6 @@ class Pruning:
     @staticmethod
     def _ended(reign: Reign, reader: Reader, end: int) -> Reign:
         return reign._replace(reader=None, found=max(0, reader.acknowledged - end))
-
-
-class OpeningPruned(Pruning):
-    """The opening record goes with the others."""
-
-    def prunable(self, records: frozenset[int], base: int) -> frozenset[int]:
-        return frozenset(seq for seq in records if seq < base)
 
 
 class AbsentIsTheEnd(Pruning):
@@ -217,11 +207,10 @@ class PrunedBehindARecord(Pruning):
 
 
 PRUNING_MUTATIONS: tuple[type[Pruning], ...] = (
-    OpeningPruned,
     AbsentIsTheEnd,
     PrunedBeforeSettled,
     ManifestInDoubtIsSuccess,
     PrunedBehindARecord,
 )
 SMALL = Left()
-WIDE = Left(deltas=6, whole=1, bases=3, doubts=2, readers=2)
+WIDE = Left(deltas=5, whole=1, bases=3, doubts=2, readers=1)

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 
 from tests.model.engine import Explored, explore
 from tests.model.mutations import MUTATIONS
+from tests.model.pruning import PRUNING_MUTATIONS, Pruning
+from tests.model.pruning import SMALL as A_REIGN
+from tests.model.pruning import WIDE as A_LONG_REIGN
 from tests.model.scenarios import SMALL, WIDE
 
 MOST_STATES = 2_000_000
@@ -31,8 +34,11 @@ def _runs() -> Iterator[tuple[str, Explored, bool]]:
     """What was run, what was found, and whether that should have been a violation."""
     for scenario in SMALL + WIDE:
         yield f"the protocol, {scenario}", explore(scenario.of(), most_states=MOST_STATES), False
+    yield "pruning", explore(Pruning(A_LONG_REIGN), most_states=MOST_STATES), False
     for mutation, scenario in MUTATIONS.items():
         yield f"{mutation.__name__}, {scenario}", explore(scenario.of(mutation)), True
+    for mistake in PRUNING_MUTATIONS:
+        yield f"pruning, {mistake.__name__}", explore(mistake(A_REIGN)), True
 
 
 if __name__ == "__main__":

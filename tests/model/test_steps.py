@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tests.model.engine import STEP
 from tests.model.scenarios import KNOWN
-from tests.model.vocabulary import IN_CHAIN, IN_CLAIM, IN_PRUNING, NOT_MODELLED
+from tests.model.vocabulary import IN_CHAIN, IN_PRUNING, NOT_MODELLED
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/durability.md").read_text()
 TAKEN = re.compile(r"\bstep\(\"([a-z]+\.[a-z_]+)\"\)")
-MODELLED = IN_CHAIN | IN_PRUNING | IN_CLAIM
+MODELLED = IN_CHAIN | IN_PRUNING
 
 
 def test_the_code_takes_the_models_steps_and_those_that_are_said_not_to_be_modelled() -> None:

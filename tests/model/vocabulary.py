@@ -11,7 +11,6 @@ IN_CHAIN = frozenset(
     }
 )  # fmt: skip
 IN_PRUNING = frozenset({"base.put", "base.known", "prune.delete", "start.find", "snapshot.final"})
-IN_CLAIM = frozenset({"start.claim", "snapshot.final"})
 
 NOT_MODELLED = {
     "commit.upload": "names of bases are their digests: a PUT in any order, however often, does no harm",

@@ -3,6 +3,7 @@
 engine      explores every state a model can reach; the first trace that it finds is a shortest one
 facts       rows, records, disks, servers, and the world that holds them
 reading     what a start or a restore finds in the store
+events      what happens to servers from outside: late PUTs, starts, deaths, clients
 chain       the protocol of commits and starts, without a mistake
 invariants  the design's invariants 1 to 5, as properties of one state
 mutations   the chain's protocol with one rule left out, each a class

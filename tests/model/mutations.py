@@ -5,8 +5,9 @@ Each overrides one decision of `Chain`; its docstring is the mistake, in a sente
 
 from __future__ import annotations
 
-from tests.model.chain import Chain, Transitions
+from tests.model.chain import Chain
 from tests.model.engine import replaced
+from tests.model.events import Transitions
 from tests.model.facts import (
     Disk,
     Final,

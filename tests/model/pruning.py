@@ -26,7 +26,7 @@ class Reader(NamedTuple):
 
 
 class Left(NamedTuple):
-    deltas: int = 3
+    deltas: int = 2
     whole: int = 1
     """Records that are a whole database, because the log was in doubt."""
     bases: int = 2

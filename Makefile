@@ -62,8 +62,8 @@ soak: setup  ## the long run: the protocol's model, explored widely
 	$(BIN)/python -m tests.model.soak
 
 .PHONY: bench
-bench: setup  ## measure how bodies come in (some minutes)
-	$(BIN)/python bench/uploads.py --write
+bench: setup  ## measure everything into bench/RESULTS.md (some minutes, some GB of disk)
+	for each in uploads snapshots commits restore; do $(BIN)/python bench/$$each.py --write; done
 
 .PHONY: lock
 lock:  ## resolve the dependencies anew into requirements*.txt

@@ -30,8 +30,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import results
+
 HERE = Path(__file__).resolve()
-RESULTS = HERE.with_name("RESULTS.md")
 MB = 1_000_000
 BODY = os.urandom(8 * MB)
 CLIENTS = 8
@@ -333,9 +334,7 @@ def main() -> None:
                 runs[name].append(measure(command, options.slow))
                 print(f"round {round_ + 1}: {name}: {runs[name][-1]}", flush=True)
     text = report(runs, options.rounds, options.slow)
-    print(text)
-    if options.write:
-        RESULTS.write_text(f"# Measured\n\n{text}")
+    results.publish(text, write=options.write)
 
 
 if __name__ == "__main__":

@@ -280,8 +280,8 @@ def measure(command: Callable[[int], list[str]], slow: int) -> dict[str, float]:
 def table(runs: dict[str, list[dict[str, float]]]) -> str:
     columns = list(next(iter(runs.values()))[0])
     lines = ["| server | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, results in runs.items():
-        medians = [statistics.median(result[column] for result in results) for column in columns]
+    for name, rounds in runs.items():
+        medians = [statistics.median(result[column] for result in rounds) for column in columns]
         lines.append(f"| {name} | " + " | ".join(f"{median:,.1f}" for median in medians) + " |")
     return "\n".join(lines)
 

@@ -18,7 +18,8 @@ STORE_SCHEMES = ("file", "swift")
 MIB = 1 << 20
 GIB = 1 << 30
 
-Seconds = Annotated[float, Field(gt=0)]
+LONGEST_SECONDS = 10 * 365 * 86400.0
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -51,9 +52,11 @@ class Config(BaseSettings):
     decode_seconds: Seconds = Field(10.0, description="Time to decode one image, in seconds.")
     decode_memory_bytes: Count = Field(GIB, description="Memory to decode one image, in bytes.")
     decode_workers: Count = Field(2, description="Images decoded at once, each in a process of its own.")
-    cache_max_bytes: Count = Field(10 * GIB, description="Derivatives kept in the store, in bytes.")
+    cache_max_bytes: Count = Field(10 * GIB, description="Derivatives kept in the store, in bytes. Not in force yet.")
     session_seconds: Seconds = Field(86400.0, description="An open session's life without a write, in seconds.")
-    grace_seconds: Seconds = Field(172800.0, description="Age below which reconcile touches no object, in seconds.")
+    grace_seconds: Seconds = Field(
+        172800.0, description="Age below which reconcile touches no object, in seconds. Not in force yet."
+    )
     retention_seconds: Seconds = Field(
         2592000.0, description="How far back `imagerepo restore --at` reaches after a prune, in seconds."
     )

@@ -213,4 +213,4 @@ PRUNING_MUTATIONS: tuple[type[Pruning], ...] = (
     PrunedBehindARecord,
 )
 SMALL = Left()
-WIDE = Left(deltas=5, whole=1, bases=3, doubts=2, readers=1)
+WIDE = Left(deltas=3, whole=1, bases=2, doubts=2, readers=1)

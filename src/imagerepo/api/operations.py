@@ -22,7 +22,6 @@ from imagerepo.api.views import ApiView
 from imagerepo.durability.records import Header
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import StoreUnavailable
-from imagerepo.sessions import lane
 from imagerepo.sessions.service import current
 
 UNCACHED = {"Cache-Control": "no-store"}
@@ -74,7 +73,8 @@ class SnapshotsView(ApiView):
         _check_body(request)
         writer = _writer()
         writer.check_writable()
-        header, created = lane.snapshot(writer)
+        service = current()
+        header, created = service.committer.snapshot(wait=service.config.commit_wait_seconds)
         return answer(snapshot_json(header), 201 if created else 200, headers=UNCACHED)
 
 

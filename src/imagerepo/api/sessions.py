@@ -14,6 +14,7 @@ from imagerepo.api.conditional import tagged
 from imagerepo.api.session_json import session_json, session_path, sessions_json
 from imagerepo.api.validation import Number, StrictSerializer, Text, validated
 from imagerepo.api.views import ApiView
+from imagerepo.errors import Fenced
 from imagerepo.sessions import conflicts, lifecycle, staging
 from imagerepo.sessions.counting import counts
 from imagerepo.sessions.models import State, UploadSession
@@ -52,8 +53,13 @@ class SessionView(ApiView):
 
     def writable(self, request: Request, key: str) -> UploadSession:
         """The same, to be changed. Raises Fenced."""
-        current().writer.check_writable()
-        return self.session(request, key)
+        session = self.session(request, key)
+        try:
+            current().writer.check_writable()
+        except Fenced as error:
+            error.session, error.state = session.key, str(session.state)
+            raise
+        return session
 
 
 class Sessions(SessionView):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def sync(path: Path) -> None:
 def write_durably(path: Path, content: bytes) -> None:
     """Make `path` hold `content`, at once and for good: readers see the old file or the whole new one."""
     with effect(f"file.write {path.suffix or path.name}"):
-        temporary = path.with_name(f".{path.name}.tmp")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # several processes may write one
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()

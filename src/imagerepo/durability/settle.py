@@ -70,8 +70,13 @@ class Patience:
         self._report(str(error))
 
     def answered(self, number: int) -> None:
+        """Note an answer to try `number`: after failures, the trouble is over."""
         if number:
             self._recovered()
+
+    def stored(self) -> None:
+        """Note that the store takes what it is sent: whoever said otherwise, dead by now perhaps, is refuted."""
+        self._recovered()
 
     def ask(self, question: Callable[[], T]) -> T:
         """The answer to a question that is safe to repeat; ObjectNotFound is an answer, too."""
@@ -113,7 +118,7 @@ def settle(
         except StoreError as error:
             patience.failed(error)
         else:
-            patience.answered(number)
+            patience.stored()
             return
         if patience.ask(lambda: holds(store, name, body)):
             return

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from imagerepo.durability.files import unlink_durably, write_durably
 from imagerepo.durability.records import Digest, Frozen, Header, Link, Position
-from imagerepo.errors import Damaged
+from imagerepo.errors import ConfigError, Damaged
 from imagerepo.testing.failpoints import effect
 
 
@@ -104,10 +104,13 @@ class Disk:
         self._trouble = data_dir / "trouble.json"
 
     def prepare(self) -> None:
-        """Create the folders."""
-        with effect("file.mkdir"):
-            for folder in (self.data_dir, self.outbox, self.bases, self.spool, self.scratch):
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Create the folders. Raises ConfigError where they can't be."""
+        try:
+            with effect("file.mkdir"):
+                for folder in (self.data_dir, self.outbox, self.bases, self.spool, self.scratch):
+                    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(f"IMAGEREPO_DATA_DIR: {self.data_dir} can't be used: {error.strerror}") from None
 
     def state(self) -> ChainState | None:
         """None where no start has finished on this disk. Raises Damaged where the file is not readable."""

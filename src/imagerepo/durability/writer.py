@@ -20,9 +20,12 @@ from imagerepo.durability.pages import Pages
 from imagerepo.durability.records import Header
 from imagerepo.durability.settle import Patience, settle
 from imagerepo.durability.state import ChainState, Disk, Final
-from imagerepo.errors import Damaged, Doubtful, Fenced
+from imagerepo.errors import Damaged, Doubtful, Fenced, SpoolFull
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
+
+LOG_LIMIT_BYTES = 512 << 20
+"""Of SQLite's log: a store that takes nothing must not fill the disk."""
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +118,14 @@ class Writer:
     def log_bytes(self) -> int:
         """About how much the log has grown since it was begun."""
         return self._pages_open().log_bytes()
+
+    def check_room(self) -> None:
+        """Raise SpoolFull where the log can't be shipped and has grown so large that nothing more may be staged."""
+        if self.log_bytes() > LOG_LIMIT_BYTES:
+            raise SpoolFull(
+                "the metadata staged so far can't be shipped to the object store, and no more of it is taken; "
+                "see /readyz, and try again when the store is back"
+            )
 
     def changed(self) -> bool:
         """Whether anything was committed here since the last final record was cut."""

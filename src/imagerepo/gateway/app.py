@@ -26,6 +26,8 @@ Admits = Callable[[str], bool]
 """Whether whoever sends this Authorization header may send a large body. May block."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+DELIVERY = "/images/"
+"""Where reads wait for the store: they have threads of their own, so that a store that hangs stops no others."""
 LINGER_SECONDS = 5.0
 """How long the rest of a refused body is read and thrown away, so that its client sees the answer."""
 
@@ -33,8 +35,8 @@ LINGER_SECONDS = 5.0
 class Gateway:
     """Receives bodies, then calls a WSGI application in a thread.
 
-    Reading and writing requests have threads of their own, so that commits and uploads, which wait for
-    the store and the decoder, never keep anybody from browsing.
+    Reading, delivering and writing requests have threads of their own, so that whatever waits for the store
+    or the decoder never keeps anybody from browsing.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Gateway:
         self._application, self._receiver, self._refuse = application, receiver, refuse
         self._admits, self._most_bytes = admits, most_bytes
         self._reading = Threads(reading_threads, "reading")
+        self._delivering = Threads(reading_threads, "delivering")
         self._writing = Threads(writing_threads, "writing")
         self._ready, self._close = ready, close
 
@@ -92,23 +95,28 @@ class Gateway:
         return await self._receiver.body(receive, length) if length else io.BytesIO()
 
     async def _respond(self, scope: Scope, body: IO[bytes], receive: Receive, send: Send) -> None:
-        threads = self._reading if scope["method"] in SAFE_METHODS else self._writing
+        threads = self._threads(scope)
         answer = await threads.run(partial(call, self._application, environ_of(scope, body)))
         if answer.at_hand:
             await _send_whole(answer, send)
             return
         try:
-            await self._send_stream(answer, receive, send)
+            await self._send_stream(answer, threads, receive, send)
         finally:
-            await self._reading.run(answer.close)
+            await threads.run(answer.close)
 
-    async def _send_stream(self, answer: Answer, receive: Receive, send: Send) -> None:
+    def _threads(self, scope: Scope) -> Threads:
+        if scope["method"] not in SAFE_METHODS:
+            return self._writing
+        return self._delivering if scope["path"].startswith(DELIVERY) else self._reading
+
+    async def _send_stream(self, answer: Answer, threads: Threads, receive: Receive, send: Send) -> None:
         """Send chunk by chunk. A slow receiver holds no thread: `send` waits, and a thread makes the next."""
         next_chunk = partial(next, iter(answer.body), None)
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await send(_head(answer))
-            while not gone.done() and (chunk := await self._reading.run(next_chunk)) is not None:
+            while not gone.done() and (chunk := await threads.run(next_chunk)) is not None:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
@@ -121,6 +129,7 @@ class Gateway:
         await receive()
         try:
             self._reading.stop()
+            self._delivering.stop()
             self._writing.stop()
             self._close()
         except Exception:  # granian would pass over it in silence

@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from typing import Any
 
 from django.db import connection
@@ -20,11 +21,13 @@ from imagerepo.config import Config
 from imagerepo.durability import bases
 from imagerepo.durability.gate import write
 from imagerepo.durability.locks import FileLock, acquire
+from imagerepo.durability.records import Header
 from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.durability.writer import Writer
-from imagerepo.errors import Fenced, StoreError
+from imagerepo.errors import Fenced, StoreError, StoreUnavailable
 from imagerepo.sessions import commit as steps
 from imagerepo.sessions import lane, merge
+from imagerepo.sessions.counting import counts
 from imagerepo.sessions.models import State, UploadSession
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.spool import Spool
@@ -53,6 +56,7 @@ class Committer:
         self._puts = ThreadPoolExecutor(config.store_threads, "put")
         self._sessions = ThreadPoolExecutor(SESSIONS_AT_ONCE, "upload")
         self._uploads: dict[int, steps.Upload] = {}
+        self._broken: list[UploadSession] = []
         self._wake = threading.Event()
         self._moved = threading.Condition()
         self._lane = threading.Thread(target=self._run_lane, name="lane", daemon=True)
@@ -105,8 +109,22 @@ class Committer:
     def progress(self, session: UploadSession) -> dict[str, Any]:
         """How far the commit is: objects uploaded, of all that it adds."""
         upload = self._uploads.get(session.pk)
-        done, total = (upload.done, upload.total) if upload else (0, 0)
+        if upload:
+            return {"stage": str(session.state), "done": upload.done, "total": upload.total}
+        total = counts(session)["add"]
+        done = total if session.state in (State.MERGED, State.LIVE) or session.uploaded else 0
         return {"stage": str(session.state), "done": done, "total": total}
+
+    def snapshot(self, *, wait: float) -> tuple[Header, bool]:
+        """The newest snapshot, and whether it was made now. Raises StoreUnavailable if it takes longer than `wait`."""
+        making = self._sessions.submit(lane.snapshot, self._writer)
+        try:
+            return making.result(wait)
+        except NotYet:
+            making.cancel()
+            raise StoreUnavailable(f"no snapshot could be made within {wait:.0f} seconds: see /readyz") from None
+        except Stopped:
+            raise StoreUnavailable("the service is stopping") from None
 
     def _begin(self, session: UploadSession) -> None:
         upload = steps.Upload(session, self._store, self._spool, self._puts)
@@ -122,9 +140,9 @@ class Committer:
             return
         except StoreError as error:
             merge.give_back(upload.session, "store-unavailable", f"an image could not be stored: {error}")
-        except Exception as error:
-            log.exception("the upload of session %s broke off", upload.session.key)
-            merge.give_back(upload.session, "internal-error", f"the upload broke off: {type(error).__name__}")
+        except Exception:
+            log.exception("the upload of session %s broke off; it is tried again", upload.session.key)
+            self._broken.append(upload.session)
         finally:
             self._uploads.pop(upload.session.pk, None)
             self._tell()
@@ -166,17 +184,19 @@ class Committer:
         self._adopt_orphans()
         if merge.waiting() or merge.unflipped() or self._writer.owes():
             self._epoch_checked = time.monotonic()
-            for key in lane.run(self._writer):
-                self._spool.drop_session(key)
+            lane.run(self._writer)
             self._tell()
         elif self._writer.log_bytes() > lane.LOG_BYTES:
             lane.relieve(self._writer)
         elif time.monotonic() - self._epoch_checked > self._config.epoch_check_seconds:
             self._epoch_checked = time.monotonic()
             self._writer.look_for_newer_epoch()
+            self._writer.disk.clear_trouble()  # of a process that died before it could
 
     def _adopt_orphans(self) -> None:
-        """Take over the uploads of workers that died."""
+        """Take over the uploads of workers that died, and begin again what broke off here."""
+        while self._broken:
+            self._begin(self._broken.pop())
         orphans = UploadSession.objects.filter(state=State.COMMITTING, uploaded=False).exclude(committer=self.name)
         for session in orphans:
             lock = acquire(self._workers / session.committer, wait=False)

@@ -12,24 +12,24 @@ from imagerepo.durability.gate import write
 from imagerepo.durability.records import Header
 from imagerepo.durability.writer import Writer
 from imagerepo.sessions import merge
+from imagerepo.store.spool import Spool
 from imagerepo.testing.failpoints import step
 
 LOG_BYTES = 32 << 20
 """A log that has grown to this without a commit is shipped, and begun anew."""
 
 
-def run(writer: Writer) -> list[str]:
-    """Commit every session that waits. Gives the keys of those that are no longer merged or waiting.
+def run(writer: Writer) -> None:
+    """Commit every session that waits.
 
     Raises Fenced; then whatever is merged is in doubt, and the newer writer decides.
     """
     with writer.lane():
-        flipped = _finish_earlier(writer)
+        _finish_earlier(writer)
         if merge.waiting():
             merge.merge_waiting()
         if merge.unflipped():
-            flipped += _ship(writer)[1]
-        return flipped
+            _ship(writer)
 
 
 def publish(writer: Writer, change: Callable[[], None]) -> None:
@@ -58,15 +58,23 @@ def snapshot(writer: Writer) -> tuple[Header, bool]:
         _finish_earlier(writer)
         if not writer.changed():
             return next(writer.snapshots()), False
-        return _ship(writer)[0], True
+        return _ship(writer), True
 
 
-def _finish_earlier(writer: Writer) -> list[str]:
+def _finish_earlier(writer: Writer) -> None:
     writer.settle_outbox()
     final = writer.state.final
-    return merge.flip(final.head_after) if final and merge.unflipped() else []
+    if final and merge.unflipped():
+        _flip(writer, final.head_after)
 
 
-def _ship(writer: Writer) -> tuple[Header, list[str]]:
+def _ship(writer: Writer) -> Header:
     header = writer.ship(head=merge.head(), head_after=merge.newest_revision())
-    return header, merge.flip(header.head_after)
+    _flip(writer, header.head_after)
+    return header
+
+
+def _flip(writer: Writer, head_after: int) -> None:
+    spool = Spool(writer.disk.spool)
+    for key in merge.flip(head_after):
+        spool.drop_session(key)

@@ -53,6 +53,7 @@ def stage_image(
         spooled.sync()
         with _changing(session):
             before = staged(session, spooled.ident)
+            was_added = before is not None and before.action == Action.ADD
             row = _uploaded(session, spooled, decoded, before)
             row.filename = row.filename or (filename or "" if row.action == Action.ADD else "")
             if metadata:
@@ -65,7 +66,7 @@ def stage_image(
         raise
     finally:
         spooled.discard()
-    return row, row.action == Action.ADD and (before is None or before.action != Action.ADD)
+    return row, row.action == Action.ADD and not was_added
 
 
 def stage_metadata(session: UploadSession, ident: str, patch: Patch) -> StagedImage:
@@ -136,6 +137,7 @@ def live_version(ident: str) -> ImageVersion | None:
 
 @contextmanager
 def _changing(session: UploadSession) -> Iterator[None]:
+    current().writer.check_room()
     with write():
         expiry.extend(session)
         yield
@@ -143,10 +145,14 @@ def _changing(session: UploadSession) -> Iterator[None]:
 
 def _uploaded(session: UploadSession, spooled: Spooled, decoded: Decoded, before: StagedImage | None) -> StagedImage:
     """The row that an upload edits: one that already says what becomes of these bytes, or a new one."""
-    if before is not None and before.action in (Action.ADD, Action.UPDATE):
+    if before is not None and before.action == Action.ADD:
         return before
     if live_version(spooled.ident) is not None:
+        if before is not None and before.action == Action.UPDATE:
+            return before
         return _on_live(session, spooled.ident, Action.NONE, in_place_of=before)
+    if before is not None and before.action == Action.UPDATE:
+        return _added_again(before, spooled, decoded)
     return StagedImage(
         pk=before.pk if before else None,
         session=session,
@@ -162,6 +168,15 @@ def _uploaded(session: UploadSession, spooled: Spooled, decoded: Decoded, before
         frames=decoded.frames,
         has_alpha=decoded.has_alpha,
     )
+
+
+def _added_again(update: StagedImage, spooled: Spooled, decoded: Decoded) -> StagedImage:
+    """An update of an image that was removed meanwhile, whose bytes come again: it is added as described."""
+    update.action, update.base_version = Action.ADD, None
+    update.byte_size, update.md5 = spooled.size, bytes.fromhex(spooled.md5)
+    update.format, update.frames, update.has_alpha = decoded.format, decoded.frames, decoded.has_alpha
+    update.width, update.height = decoded.width, decoded.height
+    return update
 
 
 def _on_live(session: UploadSession, ident: str, action: Action, *, in_place_of: StagedImage | None) -> StagedImage:

@@ -7,6 +7,7 @@ a container of its own beside it: creating one answers 201 to the first and 202 
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import threading
@@ -29,6 +30,8 @@ from imagerepo.store.reading import FileReader
 from imagerepo.store.swift_answers import listed_info, modified, object_info
 from imagerepo.store.swift_auth import Access, Credentials
 from imagerepo.store.swift_containers import epoch_containers
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _Entries: TypeAlias = list[dict[str, Any]]
@@ -283,9 +286,7 @@ class _Body:
         try:
             chunk: bytes = self._answer.raw.read(size)
         except _TRANSPORT_ERRORS as error:
-            raise StoreUnavailable(
-                f"get {self._name}: the body broke off: {error}", op="get", name=self._name
-            ) from error
+            raise StoreUnavailable(f"get {self._name}: the body broke off", op="get", name=self._name) from error
         return chunk
 
     def close(self) -> None:
@@ -318,7 +319,13 @@ def _answered(error: ClientException) -> AttemptFailed:
 def _unanswered(error: Exception) -> AttemptFailed:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return AttemptFailed("Swift shows a certificate that is not trusted", hint="name its authority in OS_CACERT")
-    return AttemptFailed(f"no answer: {error}", passing=True, lost=not _never_sent(error))
+    log.info("no answer from Swift: %s", error)  # it names hosts and ports, which are nobody's business
+    if _never_sent(error):
+        return AttemptFailed("Swift can't be reached", passing=True)
+    late = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError)
+    return AttemptFailed(
+        "Swift did not answer in time" if late else "the connection to Swift broke off", passing=True, lost=True
+    )
 
 
 def _never_sent(error: Exception) -> bool:

@@ -13,6 +13,7 @@ ST_AUTH goes before OS_AUTH_URL when both are set.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
 from imagerepo.errors import ConfigError, StoreError, StoreRefused, StoreUnavailable
+
+log = logging.getLogger(__name__)
 
 _PASSING_STATUSES = frozenset({408, 429})
 
@@ -228,4 +231,5 @@ def _no_answer(auth_url: str, error: Exception) -> StoreError:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         hint = "name its certificate authority in OS_CACERT"
         return StoreRefused(f"{auth_url} shows a certificate that is not trusted: {hint}", op="sign in", hint=hint)
-    return StoreUnavailable(f"{auth_url} gave no answer to the sign-in: {error}", op="sign in")
+    log.info("no answer to the sign-in at %s: %s", auth_url, error)  # nobody's business
+    return StoreUnavailable("Swift's sign-in does not answer", op="sign in")

@@ -1,4 +1,4 @@
-"""The wide run: `python -m tests.model.soak`. Some minutes, and some gigabytes of memory.
+"""The wide run: `python -m tests.model.soak`. Some minutes.
 
 Prints what was explored, and each mistake with the shortest trace to its harm. Fails where the protocol
 breaks an invariant, or a mistake is not caught.

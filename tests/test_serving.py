@@ -14,7 +14,9 @@ import httpx
 from imagerepo.durability.locks import acquire
 from imagerepo.testing import images
 from imagerepo.testing.servers import Server
+from imagerepo.testing.swift import Swift
 from tests.conftest import NewServer
+from tests.crash import stories
 from tests.wires import Wire
 
 WAIT_SECONDS = 20.0
@@ -170,3 +172,36 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def test_a_bad_number_of_seconds_stops_the_start(new_server: NewServer) -> None:
+    for value in ("inf", "nan", "-1", "1e18"):
+        result = new_server(commit_wait_seconds=value).command("serve", "--port", "0")
+        assert result.returncode == 2
+        assert "IMAGEREPO_COMMIT_WAIT_SECONDS" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path, new_server: NewServer) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    result = new_server("file/below").command("serve", "--port", "0")
+    assert result.returncode in (1, 2)
+    assert "IMAGEREPO_DATA_DIR" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_store_that_hangs_keeps_nobody_from_browsing(swift: Swift, container: str, new_server: NewServer) -> None:
+    server = new_server(store_url=f"swift://{container}", environ=swift.environ, reading_threads="4").start()
+    stories.add(server, stories.Told(), stories.OLD)
+    (image,) = server.client().get("/api/v1/images").json()["results"]
+    swift.pause("all")
+    try:
+        wires = [Wire(server.url) for _ in range(12)]
+        for wire in wires:
+            wire.request(f"GET /images/{image['ident']}")
+        for path in ("/livez", "/api/v1/images"):
+            assert server.client().get(path, timeout=10).status_code == 200
+    finally:
+        swift.resume("all")
+    for wire in wires:
+        wire.close()

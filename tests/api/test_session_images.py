@@ -263,3 +263,19 @@ def test_only_an_open_session_takes_changes(ann: Caller, repository: Repository,
         assert repository.spooled() == before
     finally:
         row.update(state="aborted")
+
+
+def test_an_image_removed_meanwhile_is_added_again_by_sending_it_again(ann: Caller, bob: Caller):
+    data = picture()
+    first = ann.open()
+    ann.add(first, data, title="old")
+    ann.commit(first)
+    session, removing = ann.open(), bob.open()
+    ann("PATCH", f"{session}/images/{ident_of(data)}", **as_json({"title": "new"}))
+    bob("DELETE", f"{removing}/images/{ident_of(data)}")
+    bob.commit(removing)
+    problem(ann("POST", f"{session}/commit"), 409, "conflict")
+    sent = ann("PUT", f"{session}/images/{ident_of(data)}", content=data)
+    assert (sent.status_code, sent.json()["action"], sent.json()["title"]) == (201, "add", "new")
+    ann.commit(session)
+    assert ann("GET", f"/api/v1/images/{ident_of(data)}").json()["title"] == "new"

@@ -28,10 +28,6 @@ def _text(name: str) -> Text:
     return Text(required=False, allow_null=True, allow_blank=True, max_length=MAX_CHARACTERS[name])
 
 
-SMALLEST, LARGEST = -(1 << 63), (1 << 64) - 1
-"""Integers that JSON's readers and writers keep as they are; others would silently become floats."""
-
-
 class Timestamp(serializers.Field[Any, Any, Any, Any]):
     """RFC 3339; without an offset it counts as UTC."""
 
@@ -54,7 +50,6 @@ class Attributes(serializers.Field[Any, Any, Any, Any]):
         "invalid": "not a JSON object",
         "too_deep": f"more than {MAX_ATTRIBUTES_DEPTH} levels",
         "null_characters_not_allowed": "NUL characters are not allowed",
-        "integer_too_large": "integers have 64 bits at most: send a longer number as a string",
     }
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
@@ -69,8 +64,6 @@ class Attributes(serializers.Field[Any, Any, Any, Any]):
         for _ in range(MAX_ATTRIBUTES_DEPTH + 1):
             if any("\0" in value for value in level if isinstance(value, str)):
                 self.fail("null_characters_not_allowed")
-            if any(isinstance(value, int) and not SMALLEST <= value <= LARGEST for value in level):
-                self.fail("integer_too_large")
             level = [inner for value in level for inner in _inside(value)]
         if level:
             self.fail("too_deep")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 
 from imagerepo.durability import bases, chain, retention
 from imagerepo.durability.records import Manifest
@@ -108,6 +109,20 @@ def test_parts_that_nothing_names_yet_stay(node: Node, store: FaultyStore) -> No
     node.commit(B)
     bases.make(node.writer)
     assert unnamed not in {info.name for info in plan(node, now()).objects}
+
+
+def test_nothing_goes_behind_a_base_that_is_only_a_record_of_the_newest_epoch(node: Node) -> None:
+    """A start would take the gap before it for the chain's end. (Found by the model.)"""
+    node.commit(A)
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    node.commit(B)
+    assert next(node.writer.snapshots()).kind == "base"
+    node.commit(C)
+    assert plan(node, now()).objects == ()
+    retention.apply(node.writer, plan(node, now()))
+    node.lose_disk()
+    assert node.start().live() == {A, B, C}
 
 
 def test_a_fenced_writer_deletes_nothing(node: Node, store: FaultyStore) -> None:

@@ -66,7 +66,9 @@ def _base_before(
                 continue
             if manifest := manifests.of(snapshot):
                 return manifest
-            if snapshot.header.kind == "base":
+            # A start counts the newest epoch's records from its newest manifest on, so only that may have a gap
+            # before it.
+            if snapshot.header.kind == "base" and snapshot.header.epoch < end.header.epoch:
                 return snapshot.header
     return None
 

@@ -15,7 +15,6 @@ from rest_framework.request import Request
 from imagerepo.api.answers import answer
 from imagerepo.api.auth import require
 from imagerepo.api.parsing import check_parameters, has_body, json_body, next_page, number_cursor, page_size
-from imagerepo.api.representation import snapshot_json
 from imagerepo.api.requests import NotReady
 from imagerepo.api.validation import StrictSerializer, validated
 from imagerepo.api.views import ApiView
@@ -65,7 +64,7 @@ class SnapshotsView(ApiView):
         limit, before = page_size(request), number_cursor(request)
         headers = list(islice(_older(_writer().snapshots(), before), limit + 1))
         last = headers[limit - 1].sequence if len(headers) > limit else None
-        results = [snapshot_json(header) for header in headers[:limit]]
+        results = [header.summary for header in headers[:limit]]
         return answer({"results": results, "next": next_page(request, last)}, headers=UNCACHED)
 
     def post(self, request: Request) -> HttpResponse:
@@ -75,7 +74,7 @@ class SnapshotsView(ApiView):
         writer.check_writable()
         service = current()
         header, created = service.committer.snapshot(wait=service.config.commit_wait_seconds)
-        return answer(snapshot_json(header), 201 if created else 200, headers=UNCACHED)
+        return answer(header.summary, 201 if created else 200, headers=UNCACHED)
 
 
 def _writer() -> Writer:

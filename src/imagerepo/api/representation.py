@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from imagerepo.catalogue.models import Descriptive, ImageVersion, Revision, Technical
-from imagerepo.durability.records import Header
 from imagerepo.store import names, variants
 from imagerepo.store.formats import BY_NAME
 from imagerepo.store.names import Variant
@@ -77,18 +76,6 @@ def revision_json(revision: Revision) -> Json:
         "owner": revision.owner,
         "committed_at": revision.committed_at,
         "counts": {"add": revision.added, "update": revision.updated, "remove": revision.removed},
-    }
-
-
-def snapshot_json(header: Header) -> Json:
-    """A snapshot of the chain; `bytes` as stored."""
-    return {
-        "sequence": header.sequence,
-        "epoch": header.epoch,
-        "kind": header.kind,
-        "revision": header.head_after,
-        "bytes": header.stored_bytes,
-        "created_at": header.created_at,
     }
 
 

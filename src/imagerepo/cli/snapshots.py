@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,7 +15,6 @@ from imagerepo.cli.output import AsJson, byte_progress, note, show, show_one
 from imagerepo.config import Config
 from imagerepo.durability import chain, epochs, retention
 from imagerepo.durability.locks import acquire
-from imagerepo.durability.records import Header
 from imagerepo.durability.restore import restore as restore_database
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Disk
@@ -36,7 +35,7 @@ def create(claim: Claim = False, as_json: AsJson = False) -> None:
     with writer(config, claim=claim) as lane_writer:
         header, created = lane.snapshot(lane_writer)
     note("made" if created else "nothing changed since the last one")
-    row = _row(header)
+    row = header.summary
     show_one(row, as_json=as_json, line=f"{row['sequence']}  {row['kind']}  revision {row['revision']}")
 
 
@@ -47,7 +46,7 @@ def list_snapshots(as_json: AsJson = False) -> None:
     store = open_store(config.resolved_snapshot_url, config=config)
     patience = _patience()
     end = _newest(store, patience)
-    rows = [_row(snapshot.header) for snapshot in chain.back(store, end, patience)] if end else []
+    rows = [snapshot.header.summary for snapshot in chain.back(store, end, patience)] if end else []
     show(rows, as_json=as_json, empty="no snapshots yet")
 
 
@@ -97,7 +96,7 @@ def restore(
         end = _restore(config, disk, Wanted(revision, moment, to_last_good))
     finally:
         lock.release()
-    row = _row(end.header) | {"database": str(disk.database)}
+    row = end.header.summary | {"database": str(disk.database)}
     show_one(row, as_json=as_json, line=f"{disk.database}: revision {row['revision']}, snapshot {row['sequence']}")
 
 
@@ -155,14 +154,3 @@ def _newest(store: ObjectStore, patience: Patience) -> chain.Snapshot | None:
 
 def _patience() -> Patience:
     return Patience(refusals_end=True, report=lambda reason: note(f"waiting for the store: {reason}"))
-
-
-def _row(header: Header) -> dict[str, Any]:
-    return {
-        "sequence": header.sequence,
-        "epoch": header.epoch,
-        "kind": header.kind,
-        "revision": header.head_after,
-        "bytes": header.stored_bytes,
-        "created_at": header.created_at,
-    }

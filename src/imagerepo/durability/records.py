@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -90,6 +90,18 @@ class Header(Frozen):
     @property
     def name(self) -> str:
         return names.record(self.epoch, self.writer, self.seq)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What people are told of a snapshot; `bytes` as stored."""
+        return {
+            "sequence": self.sequence,
+            "epoch": self.epoch,
+            "kind": self.kind,
+            "revision": self.head_after,
+            "bytes": self.stored_bytes,
+            "created_at": self.created_at,
+        }
 
     @property
     def stored_bytes(self) -> int:

@@ -27,20 +27,10 @@ from imagerepo.errors import (
 )
 from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, move, wrong_state
 from imagerepo.store import names
+from imagerepo.store.formats import BY_NAME
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.spool import Spool
 from imagerepo.testing.failpoints import step
-
-BASE_TYPES = {
-    "jpeg": "image/jpeg",
-    "png": "image/png",
-    "gif": "image/gif",
-    "webp": "image/webp",
-    "tiff": "image/tiff",
-    "bmp": "image/bmp",
-    "avif": "image/avif",
-    "jp2": "image/jp2",
-}
 
 
 def claim(session: UploadSession, committer: str) -> bool:
@@ -143,7 +133,7 @@ def _put_base(store: ObjectStore, spool: Spool, image: StagedImage, key: str, na
     md5 = bytes(image.md5 or b"").hex()
     try:
         with spool.path(key, image.ident).open("rb") as body:
-            store.put(name, body, media_type=BASE_TYPES[image.format or ""], md5=md5)
+            store.put(name, body, media_type=BY_NAME[image.format or ""].media_type, md5=md5)
     except FileNotFoundError:
         raise StoreRefused(
             f"the staged bytes of {image.ident} are gone from the spool: send this image again",

@@ -13,13 +13,16 @@ from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.swift import SwiftStore
 from imagerepo.store.swift_auth import credentials_of
+from imagerepo.testing.faulty import FaultyStore
 
 
-@pytest.fixture(params=["memory", "local", "swift"])
+@pytest.fixture(params=["memory", "faulty", "local", "swift"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path, container: str) -> ObjectStore:
     """A new, empty backend, its door left open."""
     if request.param == "memory":
         return MemoryStore()
+    if request.param == "faulty":
+        return FaultyStore(MemoryStore())
     if request.param == "local":
         return LocalStore(tmp_path / "store")
     swift = request.getfixturevalue("swift")

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from tests import sampling
+
 # Django is set up once, before any module of tests imports a model.
 _FOLDER = tempfile.mkdtemp(prefix="imagerepo-tests-")
 atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
-for _name in [name for name in os.environ if name.startswith("IMAGEREPO_") and name != "IMAGEREPO_SWIFT_VENV"]:
+_KEPT = {"IMAGEREPO_SWIFT_VENV", *sampling.VARIABLES}
+for _name in [name for name in os.environ if name.startswith("IMAGEREPO_") and name not in _KEPT]:
     del os.environ[_name]
 os.environ |= {"DJANGO_SETTINGS_MODULE": "imagerepo.settings", "IMAGEREPO_DATA_DIR": _FOLDER}
 
@@ -32,6 +35,10 @@ ADMIN_TOKEN = "the-admin-token-of-the-tests"
 NewServer = Callable[..., Server]
 
 _skipped: list[str] = []
+
+
+def pytest_report_header() -> str:
+    return f"samples: {'all of it' if sampling.SOAK else f'IMAGEREPO_SEED={sampling.SEED} draws these again'}"
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

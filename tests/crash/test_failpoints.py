@@ -7,7 +7,6 @@ from below, and no failpoint surrounds, is an effect that somebody forgot to wra
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,47 +15,13 @@ from imagerepo.config import Config
 from imagerepo.store.backends import open_store
 from imagerepo.testing.servers import Server
 from imagerepo.testing.swift import Swift
-from tests.conftest import ADMIN_TOKEN, NewServer
+from tests.conftest import NewServer
 from tests.crash import stories
-from tests.crash.stories import LAST, OLD, Told
+from tests.crash.conftest import Past
+from tests.crash.stories import LAST, Told
 
 SHARDS = 24
 SWIFT_SHARDS = 12
-
-
-@dataclass
-class Past:
-    """A repository with one committed image, whose server is gone; and the points that a story passes."""
-
-    store: Path
-    told: Told
-    trace: Path
-
-    def copy(self) -> Told:
-        return Told(live=dict(self.told.live))
-
-    @property
-    def points(self) -> list[str]:
-        return stories.failpoints_of(self.trace)
-
-
-@pytest.fixture(scope="session")
-def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
-    folder = tmp_path_factory.mktemp("past")
-    told = Told()
-    with Server(folder / "data", f"file://{folder / 'store'}", admin_token=ADMIN_TOKEN) as server:
-        stories.add(server, told, OLD)
-    trace = folder / "trace"
-    shutil.copytree(folder / "store", folder / "traced-store")
-    traced = Server(
-        folder / "traced", f"file://{folder / 'traced-store'}", admin_token=ADMIN_TOKEN,
-        environ={"IMAGEREPO_FAILPOINT_TRACE": str(trace)},
-    )  # fmt: skip
-    with traced as server:
-        again = Told(live=dict(told.live))
-        stories.tell(server, again)
-        assert set(again.live.values()) == {stories.NEW, stories.OTHER}
-    return Past(folder / "store", told, trace)
 
 
 def survive(dying: Server, successor: Server, told: Told) -> None:

@@ -6,100 +6,19 @@ import hashlib
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from django.db import connection
-from django.utils import timezone
 
-from imagerepo.config import get_config
 from imagerepo.durability.gate import write
-from imagerepo.durability.writer import Writer
 from imagerepo.errors import CommitFailed, Conflicted, Fenced, NothingToCommit, WrongState
 from imagerepo.sessions import lane
-from imagerepo.sessions.committer import Committer
-from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, move
+from imagerepo.sessions.models import State, UploadSession, move
 from imagerepo.store import names
-from imagerepo.store.door import Door
-from imagerepo.store.memory import MemoryStore
-from imagerepo.store.spool import Spool
 from imagerepo.testing.faulty import FaultyStore
 from tests.durability.node import Node
-
-
-class Worker:
-    """One worker's committer on a node; images and snapshots have stores of their own to fail."""
-
-    def __init__(self, node: Node, images: FaultyStore) -> None:
-        self.node, self.images = node, images
-        self.spool = Spool(node.started.disk.spool)
-        stop = threading.Event()
-        self.writer = Writer(node.started.disk, node.store, stop=stop)
-        self.committer = Committer(get_config(), images, self.spool, self.writer, stop)
-
-    def stage(self, *contents: bytes, title: str = "") -> UploadSession:
-        now = timezone.now()
-        with write():
-            session = UploadSession.objects.create(
-                owner="tests", created_at=now, expires_at=now + timedelta(days=1), expires_in=86400, base_revision=0
-            )
-        for content in contents:
-            spooled = self.spool.receive([content], limit=1000, length=len(content))
-            self.spool.keep(spooled, session.key)
-            with write():
-                StagedImage.objects.create(
-                    session=session, ident=spooled.ident, action=Action.ADD, staged_at=now, title=title,
-                    with_metadata=bool(title), format="png", width=1, height=1, frames=1, byte_size=spooled.size,
-                    md5=bytes.fromhex(spooled.md5), has_alpha=False,
-                )  # fmt: skip
-        return session
-
-    def commit(self, session: UploadSession, wait: float = 20.0) -> UploadSession:
-        return self.committer.commit(session, wait=wait)
-
-    def close(self) -> None:
-        self.committer.stop()
-        self.writer.close()
-
-
-@pytest.fixture
-def snapshots() -> FaultyStore:
-    return FaultyStore(Door(MemoryStore()))
-
-
-@pytest.fixture
-def node(tmp_path: Path, snapshots: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
-    monkeypatch.setenv("IMAGEREPO_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("IMAGEREPO_COMMIT_WAIT_SECONDS", "2")
-    node = Node(tmp_path / "node", snapshots).start()
-    yield node
-    node.die()
-    get_config.cache_clear()
-
-
-@pytest.fixture
-def new_worker(node: Node, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], Worker]]:
-    """Workers of one node. Whatever the store does, no step may break off with an error of our own."""
-    workers: list[Worker] = []
-    images = FaultyStore(Door(MemoryStore()))
-
-    def make() -> Worker:
-        workers.append(Worker(node, images))
-        return workers[-1]
-
-    yield make
-    for worker in workers:
-        worker.close()
-    assert [record.getMessage() for record in caplog.get_records("call") if record.levelname == "ERROR"] == []
-
-
-@pytest.fixture
-def worker(new_worker: Callable[[], Worker]) -> Worker:
-    worker = new_worker()
-    worker.committer.start()
-    return worker
+from tests.sessions.workers import Worker
 
 
 def ident(content: bytes) -> str:

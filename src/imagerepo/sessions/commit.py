@@ -147,7 +147,6 @@ def answer(session: UploadSession, *, trouble: Callable[[], list[str]]) -> Uploa
 
     Raises WrongState (aborted, expired), Conflicted, and CommitFailed.
     """
-    session.refresh_from_db()
     if session.state == State.OPEN:
         raise _given_back(session)
     if session.state in (State.ABORTED, State.EXPIRED):

@@ -29,6 +29,7 @@ from imagerepo.sessions import commit as steps
 from imagerepo.sessions import lane, merge
 from imagerepo.sessions.counting import counts
 from imagerepo.sessions.models import State, UploadSession
+from imagerepo.sessions.waiters import UNDER_WAY, Waiters
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.spool import Spool
 
@@ -36,8 +37,8 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 """How soon another worker's death, or its waiting session, is noticed."""
-POLL_SECONDS = 0.05
-"""How soon a commit that another worker finished is noticed."""
+FALLBACK_SECONDS = 0.5
+"""How soon a request notices that another worker finished the commit that it joined."""
 UPLOAD_SHARE = 0.8
 """Of the commit's waiting time: after it a base that can't be stored is given up, so that the request
 still hears of it."""
@@ -58,7 +59,7 @@ class Committer:
         self._uploads: dict[int, steps.Upload] = {}
         self._broken: list[UploadSession] = []
         self._wake = threading.Event()
-        self._moved = threading.Condition()
+        self._waiters = Waiters()
         self._lane = threading.Thread(target=self._run_lane, name="lane", daemon=True)
         self._epoch_checked = time.monotonic()
         self._bases = bases.Maker(writer, stop)
@@ -73,6 +74,7 @@ class Committer:
         """End the threads. Commits under way stay where they are, for the next start."""
         self._stop.set()
         self._wake.set()
+        self._waiters.wake_all()
         if self._lane.is_alive():
             self._lane.join()
         self._bases.join()
@@ -90,11 +92,13 @@ class Committer:
         """
         self._check_writable(session)
         deadline = time.monotonic() + wait
-        if steps.claim(session, self.name):
-            self._begin(session)
-        self._await(session, deadline)
-        session.refresh_from_db()
-        if session.state in (State.COMMITTING, State.MERGED):
+        with self._waiters.waiting(session.pk) as settled:
+            if steps.claim(session, self.name):
+                self._begin(session)
+            else:
+                settled.set()
+            self._await(session, settled, deadline)
+        if session.state in UNDER_WAY:
             self._check_writable(session)
             self._give_up_in_trouble(session)
         return steps.answer(session, trouble=self._writer.trouble)
@@ -145,20 +149,19 @@ class Committer:
             self._broken.append(upload.session)
         finally:
             self._uploads.pop(upload.session.pk, None)
-            self._tell()
         self._wake.set()
 
-    def _tell(self) -> None:
-        with self._moved:
-            self._moved.notify_all()
-
-    def _await(self, session: UploadSession, deadline: float) -> None:
-        while (left := deadline - time.monotonic()) > 0 and not self._stop.is_set():
-            state = UploadSession.objects.values_list("state", flat=True).get(pk=session.pk)
-            if state not in (State.COMMITTING, State.MERGED) or self._writer.fenced:
+    def _await(self, session: UploadSession, settled: threading.Event, deadline: float) -> None:
+        """Wait until the session is settled, or nothing will come of it here; `session` is its row then."""
+        while True:
+            left = deadline - time.monotonic()
+            patient = left > 0 and not self._stop.is_set()
+            if patient:
+                settled.wait(min(left, FALLBACK_SECONDS))
+                settled.clear()
+            session.refresh_from_db()
+            if not patient or session.state not in UNDER_WAY or self._writer.fenced:
                 return
-            with self._moved:
-                self._moved.wait(min(left, POLL_SECONDS))
 
     def _give_up_in_trouble(self, session: UploadSession) -> None:
         """At the deadline, with the store failing, a session not merged yet goes back: then that is the answer."""
@@ -172,8 +175,9 @@ class Committer:
             self._wake.clear()
             try:
                 self._tick()
+                self._waiters.look()
             except (Stopped, Fenced):
-                self._tell()
+                self._waiters.wake_all()
             except Exception:
                 log.exception("the lane broke off; it is tried again")
         connection.close()
@@ -185,7 +189,6 @@ class Committer:
         if merge.waiting() or merge.unflipped() or self._writer.owes():
             self._epoch_checked = time.monotonic()
             lane.run(self._writer)
-            self._tell()
         elif self._writer.log_bytes() > lane.LOG_BYTES:
             lane.relieve(self._writer)
         elif time.monotonic() - self._epoch_checked > self._config.epoch_check_seconds:

@@ -23,8 +23,8 @@ def staged(ann: Caller) -> str:
     return str(ann.add(ann.open(), picture())["links"]["self"])
 
 
-def nested(levels: int) -> Any:
-    value: Any = 0
+def nested(levels: int, inside: Any = 0) -> Any:
+    value = inside
     for _ in range(levels):
         value = {"a": value}
     return value
@@ -49,6 +49,8 @@ REFUSED = [
     ({"attributes": {"x": ["\0"]}}, "/attributes", "null-characters-not-allowed"),
     ({"attributes": {"a\0": 1}}, "/attributes", "null-characters-not-allowed"),
     ({"attributes": nested(33)}, "/attributes", "too-deep"),
+    ({"attributes": nested(32, inside={})}, "/attributes", "too-deep"),
+    ({"attributes": nested(32, inside=[])}, "/attributes", "too-deep"),
     ({"attributes": nested(500)}, "/attributes", "too-deep"),
     *(
         ({"taken_at": text}, "/taken_at", "invalid")

@@ -22,7 +22,7 @@ from imagerepo.config import Config
 from imagerepo.errors import IntakeError, TooCostly, TooManyFrames, TooManyPixels, UndecodableImage
 from imagerepo.store.decode import GRAY16_LONGEST_SIDE
 from imagerepo.store.intake import Decoded, Decoder
-from imagerepo.testing import images
+from imagerepo.testing import images, strategies
 from imagerepo.testing.images import Picture
 from tests.store import children
 
@@ -67,12 +67,13 @@ def test_a_bad_one_is_refused_in_time_and_for_its_reason(decoder: Decoder, image
 
 
 @settings(deadline=None, max_examples=30)
-@given(picture=images.pictures())
+@given(picture=strategies.images())
 def test_pictures_of_any_format_size_and_orientation_are_taken(
     decoder: Decoder, tmp_path_factory: pytest.TempPathFactory, picture: Picture
 ) -> None:
     found = inspect(decoder, tmp_path_factory.mktemp("picture") / "image", picture.data)
     assert (found.format, found.width, found.height) == (picture.format, picture.width, picture.height)
+    assert found.taken_at == (datetime.fromisoformat(picture.taken_at) if picture.taken_at else None)
 
 
 @settings(deadline=None, max_examples=100)

@@ -16,7 +16,7 @@ from PIL.ExifTags import IFD, Base
 from imagerepo.store import names
 from imagerepo.store.names import Format, Region, Variant
 from imagerepo.store.render import render
-from imagerepo.testing import images
+from imagerepo.testing import images, strategies
 from imagerepo.testing.images import Picture
 
 METADATA = ("exif", "xmp", "icc_profile", "XML:com.adobe.xmp", "photoshop")
@@ -170,7 +170,7 @@ def test_gray_has_one_channel_and_bitonal_two_values(make: Make) -> None:
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
-@given(picture=images.pictures(), data=st.data())
+@given(picture=strategies.images(), data=st.data())
 def test_any_size_up_to_the_base_is_met_exactly(make: Make, picture: Picture, data: st.DataObject) -> None:
-    size = (data.draw(st.integers(1, picture.width)), data.draw(st.integers(1, picture.height)))
+    size = data.draw(strategies.sizes(picture.width, picture.height))
     assert make(picture, *size, data.draw(st.sampled_from(["jpg", "png", "webp"]))).size == size

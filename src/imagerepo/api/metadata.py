@@ -61,12 +61,12 @@ class Attributes(serializers.Field[Any, Any, Any, Any]):
     def _check(self, data: Any) -> None:
         """Level by level: recursion would end in a RecursionError before the depth is known."""
         level = [data]
-        for _ in range(MAX_ATTRIBUTES_DEPTH + 1):
+        for depth in range(MAX_ATTRIBUTES_DEPTH + 1):
             if any("\0" in value for value in level if isinstance(value, str)):
                 self.fail("null_characters_not_allowed")
+            if depth == MAX_ATTRIBUTES_DEPTH and any(isinstance(value, dict | list) for value in level):
+                self.fail("too_deep")
             level = [inner for value in level for inner in _inside(value)]
-        if level:
-            self.fail("too_deep")
 
 
 def _inside(value: Any) -> list[Any]:

@@ -1,1 +1,1 @@
-"""Shipped for property tests of the service and of its users: failpoints and a real Swift."""
+"""Shipped for tests of the service and of its users (docs/testing.md). `strategies` alone needs hypothesis."""

@@ -1,17 +1,18 @@
 """Pictures for tests, drawn and not stored: good ones of every format, and what must be refused.
 
-`GOOD` and `BAD` are by name; each is drawn when first asked for. `pictures()` is the hypothesis strategy.
+`GOOD` and `BAD` are by name; each is drawn when first asked for. `strategies.images` draws others.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyvips
 from PIL import Image, ImageDraw
@@ -19,11 +20,10 @@ from PIL.ExifTags import GPS, IFD, Base
 
 from imagerepo import errors
 
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
-
 TAKEN_AT = "2021:07:14 18:30:00"
 TAKEN_OFFSET = "+02:00"
+TAKEN = "2021-07-14T18:30:00+02:00"
+"""The two above, as RFC 3339 has it."""
 SERIAL_NUMBER = "SN-4711-0815"
 CREATOR = "A. Photographer"
 
@@ -32,7 +32,7 @@ EACH_FORMAT = ("jpeg", "png", "gif", "webp", "tiff", "bmp", "avif", "jp2")
 
 @dataclass(frozen=True)
 class Picture:
-    """`data` and what an intake must find in it. Sizes in pixels, as displayed."""
+    """`data` and what an intake must find in it. Sizes in pixels, as displayed; `taken_at` in RFC 3339."""
 
     data: bytes
     format: str
@@ -40,6 +40,11 @@ class Picture:
     height: int
     frames: int = 1
     has_alpha: bool = False
+    taken_at: str | None = None
+
+    @property
+    def ident(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ def photograph(width: int, height: int, *, orientation: int = 1, format: str = "
     """With EXIF, GPS and XMP, stored as `width` by `height` and displayed as `orientation` says."""
     data = encode(draw(width, height), format, exif=exif(orientation), xmp=xmp())
     shown = (height, width) if orientation >= 5 else (width, height)
-    return Picture(data, format, *shown)
+    # Pillow writes no details of EXIF into a TIFF.
+    return Picture(data, format, *shown, taken_at=None if format == "tiff" else TAKEN)
 
 
 def wide_gamut(width: int, height: int) -> Picture:
@@ -325,17 +331,3 @@ BAD = tuple(_BAD)
 def bad(name: str) -> Refused:
     """The one of that name, one of BAD."""
     return _BAD[name]()
-
-
-def pictures() -> SearchStrategy[Picture]:
-    """Good pictures of any format, mode and size, some of them turned by EXIF."""
-    from hypothesis import strategies as st
-
-    turned = st.builds(
-        photograph,
-        st.integers(1, 300),
-        st.integers(1, 300),
-        orientation=st.integers(1, 8),
-        format=st.sampled_from(["jpeg", "png", "webp", "tiff"]),
-    )
-    return st.one_of(turned, st.sampled_from(GOOD).map(good))

@@ -19,7 +19,7 @@ from tests.conftest import ADMIN_TOKEN, NewServer
 from tests.crash import stories
 
 COMMANDS = ["", "serve", "token", "token create", "token list", "snapshot", "snapshot create", "snapshot list",
-            "snapshot prune", "restore", "config", "demo", "manage"]  # fmt: skip
+            "snapshot prune", "restore", "drill", "config", "demo", "manage"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -187,6 +187,70 @@ def test_pruning_lists_and_deletes_only_when_told(new_server: NewServer) -> None
     deleted = server.command("snapshot", "prune", "--delete")
     assert (deleted.returncode, deleted.stdout) == (0, "")
     assert "deleted 0 objects" in deleted.stderr
+
+
+def test_a_base_is_made_by_command(three_revisions: Server) -> None:
+    server = three_revisions
+    made = json.loads(server.command("snapshot", "create", "--kind", "base", "--json").stdout)
+    assert made["kind"] == "base"
+    again = server.command("snapshot", "create", "--kind", "base", "--json")
+    assert json.loads(again.stdout) == made
+    assert "nothing changed" in again.stderr
+    assert json.loads(server.command("snapshot", "list", "--json").stdout)[0] == made
+    assert server.command("snapshot", "create", "--kind", "half").returncode == 2
+
+
+def test_snapshots_are_listed_after_pruning_and_what_went_is_no_snapshot(new_server: NewServer, tmp_path: Path) -> None:
+    server = new_server(retention_seconds="0.001").start()
+    for number in range(2):
+        stories.add(server, stories.Told(), encode(draw(20 + number, 20), "PNG"))
+        server.command("snapshot", "create", "--kind", "base")
+    pruned = server.command("snapshot", "prune", "--delete", "--json")
+    assert json.loads(pruned.stdout)
+    listed = server.command("snapshot", "list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert [(row["kind"], row["revision"]) for row in json.loads(listed.stdout)][-2:] == [("base", 2), ("delta", 2)]
+    assert server.admin.get("/api/v1/snapshots").json()["results"][-1]["revision"] == 2
+    result = server.command("restore", "--to", str(tmp_path / "older"), "--revision", "1")
+    _assert_fails(result, 1, "no snapshot is that old", "revision 2")
+
+
+def test_a_drill_beside_a_running_server_is_told_by_its_readiness(three_revisions: Server) -> None:
+    server = three_revisions
+    result = server.command("drill", "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["whole"], found["revision"], found["images"], found["sampled"]) == (True, 3, 3, 3)
+    told = server.client().get("/readyz").json()
+    assert told["status"] == "ready"
+    assert (told["drill"]["whole"], told["drill"]["revision"]) == (True, 3)
+    assert server.command("drill").stdout.startswith("whole: snapshot ")
+
+
+def test_a_drill_needs_the_store_alone_and_claims_nothing(three_revisions: Server, new_server: NewServer) -> None:
+    archivist = new_server("elsewhere", store_url=three_revisions.store_url)
+    result = archivist.command("drill", "--json", "--sample", "2")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["sampled"] == 2
+    assert not archivist.data_dir.exists()
+    assert three_revisions.admin.post("/api/v1/sessions", json={}).status_code == 201
+
+
+def test_a_drill_of_what_is_not_whole_has_status_1(three_revisions: Server, tmp_path: Path) -> None:
+    (image, *_) = (path for path in (tmp_path / "store" / "images").rglob("*") if path.is_file())
+    image.write_bytes(b"something else")
+    result = three_revisions.command("drill")
+    assert result.returncode == 1
+    assert result.stdout.startswith("NOT WHOLE: ")
+    assert f"{image.name} is damaged" in result.stdout
+    assert three_revisions.client().get("/readyz").json()["drill"]["whole"] is False
+
+
+def test_a_drill_of_nothing_has_status_1_and_a_bad_option_2(new_server: NewServer) -> None:
+    result = new_server().command("drill", "--json")
+    assert result.returncode == 1
+    assert "no snapshot" in json.loads(result.stdout)["problems"][0]
+    assert new_server().command("drill", "--sample", "-1").returncode == 2
 
 
 def test_a_restore_of_nothing_is_an_error(new_server: NewServer, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ GIB = 1 << 30
 
 LONGEST_SECONDS = 10 * 365 * 86400.0
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
+Interval = Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -59,6 +60,17 @@ class Config(BaseSettings):
     )
     retention_seconds: Seconds = Field(
         2592000.0, description="How far back `imagerepo restore --at` reaches after a prune, in seconds."
+    )
+    snapshot_seconds: Interval = Field(
+        300.0,
+        description="How soon what is only staged is shipped too, in seconds; 0: with the next commit. It is no "
+        "commit: after the loss of the disk these sessions are still there to say that they were aborted, and what "
+        "the next commit ships stays small.",
+    )
+    drill_seconds: Interval = Field(
+        86400.0,
+        description="How often the newest snapshot is restored beside and looked at, in seconds; 0: only by "
+        "`imagerepo drill`.",
     )
     commit_wait_seconds: Seconds = Field(60.0, description="How long a commit's request waits before it answers 202.")
     delivery_max_age: Annotated[int, Field(ge=0)] = Field(

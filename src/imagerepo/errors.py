@@ -39,6 +39,7 @@ ImagerepoError
 └── DurabilityError
     ├── Fenced                  a newer epoch exists: this writer may only read
     ├── Damaged                 the chain, or this disk, is not what it must be: stop and report
+    ├── NoRoom                  the local disk can't hold a database beside the live one
     ├── Doubtful                the WAL does not provably continue the chain
     └── InUse                   another process holds the data folder
 """
@@ -223,6 +224,14 @@ class Fenced(DurabilityError):
 
 
 class Damaged(DurabilityError):
+    """`name` is the record or manifest that can't be used, where it is one."""
+
+    def __init__(self, message: str, *, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class NoRoom(DurabilityError):
     pass
 
 

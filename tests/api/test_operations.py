@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from imagerepo.catalogue.queries import head
+from imagerepo.durability import drill
+from imagerepo.durability.locks import acquire
 from tests.api.caller import Caller, problem
 from tests.inprocess import Repository
 
@@ -21,6 +23,30 @@ def test_health_is_open_to_anybody_and_never_cached(stranger: Caller, path: str)
         assert response.status_code == 200
         assert response.headers["Cache-Control"] == "no-store"
     problem(stranger("POST", path), 405, "method-not-allowed")
+
+
+def test_readiness_tells_of_the_last_drill_and_a_bad_one_sends_nobody_away(
+    repository: Repository, stranger: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = repository.service.writer.disk
+    assert stranger("GET", "/readyz").json() == {"status": "ready", "drill": None}
+    drill.note(disk, drill.Result(at=datetime.now(UTC), seconds=1.5, whole=True, revision=3, sequence=7))
+    assert stranger("GET", "/readyz").json()["drill"].items() >= {"whole": True, "revision": 3, "sequence": 7}.items()
+    assert not caplog.records
+    bad = drill.Result(at=datetime.now(UTC), seconds=1.5, whole=False, problems=("images/1234 is missing",))
+    drill.note(disk, bad)
+    response = stranger("GET", "/readyz")
+    assert response.status_code == 200
+    told = response.json()["drill"]
+    assert (told["whole"], told["problems"], told["revision"]) == (False, 1, None)
+    assert 0 <= told["age_seconds"] < 60
+    assert "1234" not in response.text
+    assert "images/1234 is missing" in caplog.text
+    disk.report_trouble("no route to the store")
+    try:
+        assert problem(stranger("GET", "/readyz"), 503, "not-ready")["drill"]["whole"] is False
+    finally:
+        disk.clear_trouble()
 
 
 def test_it_is_not_ready_while_the_store_fails_and_alive_all_the_same(
@@ -54,9 +80,49 @@ def test_it_is_not_ready_while_images_cannot_be_had(repository: Repository, stra
 def test_a_snapshot_is_made_when_something_changed_and_only_then(ann: Caller, admin: Caller) -> None:
     ann.open()
     made = admin("POST", "/api/v1/snapshots")
-    assert made.status_code == 201
+    assert (made.status_code, made.json()["kind"]) == (201, "delta")
+    again = admin("POST", "/api/v1/snapshots", json={"kind": "delta"})
+    assert (again.status_code, again.json()) == (200, made.json())
+
+
+def test_a_base_is_made_on_demand_of_everything_as_it_stands(ann: Caller, admin: Caller) -> None:
+    ann.live()
+    ann.open()
+    made = admin("POST", "/api/v1/snapshots", json={"kind": "base"})
+    assert (made.status_code, made.json()["kind"], set(made.json())) == (201, "base", FIELDS)
+    base, record = admin("GET", "/api/v1/snapshots?limit=2").json()["results"]
+    assert base == made.json()
+    assert (record["kind"], record["sequence"]) == ("delta", base["sequence"])
     again = admin("POST", "/api/v1/snapshots", json={"kind": "base"})
     assert (again.status_code, again.json()) == (200, made.json())
+
+
+@pytest.mark.parametrize("kind", ["base", "delta"])
+def test_nobody_needs_to_wait_for_a_snapshot(ann: Caller, admin: Caller, kind: str) -> None:
+    ann.live()
+    before = admin("GET", "/api/v1/snapshots?limit=1").json()["results"][0]
+    ann.open()
+    asked = admin("POST", "/api/v1/snapshots", json={"kind": kind}, headers={"Prefer": "respond-async"})
+    assert (asked.status_code, asked.headers["Location"]) == (202, "/api/v1/snapshots")
+    deadline = time.monotonic() + 20
+    while (newest := admin("GET", asked.headers["Location"]).json()["results"][0])["kind"] != kind or newest == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert newest["sequence"] > before["sequence"]
+
+
+def test_a_snapshot_that_takes_longer_than_the_request_waits_goes_on(
+    repository: Repository, ann: Caller, admin: Caller
+) -> None:
+    ann.live()
+    lock = acquire(repository.service.writer.disk.bases_lock)
+    try:
+        asked = admin("POST", "/api/v1/snapshots", json={"kind": "base"}, headers={"Prefer": "wait=1"})
+        assert (asked.status_code, asked.json()) == (202, {"kind": "base"})
+    finally:
+        lock.release()
+    again = admin("POST", "/api/v1/snapshots", json={"kind": "base"})
+    assert (again.status_code, again.json()["kind"]) == (200, "base")
 
 
 def test_snapshots_are_listed_newest_first(ann: Caller, admin: Caller) -> None:
@@ -76,6 +142,7 @@ def test_snapshots_are_listed_newest_first(ann: Caller, admin: Caller) -> None:
 
 def test_the_list_of_snapshots_has_pages(ann: Caller, admin: Caller) -> None:
     ann.live()
+    admin("POST", "/api/v1/snapshots", json={"kind": "base"})
     listed = admin("GET", "/api/v1/snapshots").json()["results"]
     path, walked = "/api/v1/snapshots?limit=1", []
     while path:

@@ -14,7 +14,7 @@ from imagerepo.errors import SpoolFull
 
 MEDIA_TYPE = "application/problem+json"
 CHALLENGE = 'Bearer realm="imagerepo"'
-MEMBERS = ("errors", "session", "state", "conflicts", "revision", "canonical", "reasons")
+MEMBERS = ("errors", "session", "state", "conflicts", "revision", "canonical", "reasons", "drill")
 """Attributes of an error that its problem shows, where they are set."""
 
 

@@ -14,11 +14,20 @@ from rest_framework.request import Request
 
 from imagerepo.api.answers import answer
 from imagerepo.api.auth import require
-from imagerepo.api.parsing import check_parameters, has_body, json_body, next_page, number_cursor, page_size
+from imagerepo.api.parsing import (
+    check_parameters,
+    has_body,
+    json_body,
+    next_page,
+    number_cursor,
+    page_size,
+    preferred_wait,
+)
 from imagerepo.api.requests import NotReady
 from imagerepo.api.validation import StrictSerializer, validated
 from imagerepo.api.views import ApiView
-from imagerepo.durability.records import Header
+from imagerepo.durability import drill
+from imagerepo.durability.records import Header, Manifest
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import StoreUnavailable
 from imagerepo.sessions.service import current
@@ -36,16 +45,21 @@ class LiveView(ApiView):
 
 
 class ReadyView(ApiView):
-    """GET /readyz: it can commit too, or the reasons why not."""
+    """GET /readyz: it can commit too, or the reasons why not; and what the last restore drill found.
+
+    A drill that failed is an alarm, but no reason to send nobody here: what is live is served all the same.
+    """
 
     permission_classes: list[type[BasePermission]] = []
 
     def get(self, request: Request) -> HttpResponse:
         unreachable = current().manager.trouble()
         reasons = current().writer.trouble() + ([unreachable] if unreachable else [])
+        last = drill.last(current().writer.disk)
+        found = last.summary if last else None
         if reasons:
-            raise NotReady("; ".join(reasons), reasons=reasons)
-        return answer({"status": "ready"}, headers=UNCACHED)
+            raise NotReady("; ".join(reasons), reasons=reasons, drill=found)
+        return answer({"status": "ready", "drill": found}, headers=UNCACHED)
 
 
 class SnapshotParameters(StrictSerializer):
@@ -62,19 +76,22 @@ class SnapshotsView(ApiView):
     def get(self, request: Request) -> HttpResponse:
         check_parameters(request, "limit", "cursor")
         limit, before = page_size(request), number_cursor(request)
-        headers = list(islice(_older(_writer().snapshots(), before), limit + 1))
-        last = headers[limit - 1].sequence if len(headers) > limit else None
-        results = [header.summary for header in headers[:limit]]
+        found = list(islice(_older(_writer().kept(), before), limit + 1))
+        last = _place(found[limit - 1]) if len(found) > limit else None
+        results = [snapshot.summary for snapshot in found[:limit]]
         return answer({"results": results, "next": next_page(request, last)}, headers=UNCACHED)
 
     def post(self, request: Request) -> HttpResponse:
         check_parameters(request)
-        _check_body(request)
-        writer = _writer()
-        writer.check_writable()
+        kind = _body(request).get("kind", "delta")
+        _writer().check_writable()
         service = current()
-        header, created = service.committer.snapshot(wait=service.config.commit_wait_seconds)
-        return answer(header.summary, 201 if created else 200, headers=UNCACHED)
+        wait = preferred_wait(request, service.config.commit_wait_seconds)
+        made = service.committer.snapshot(kind, wait=wait)
+        if made is None:
+            return answer({"kind": kind}, 202, headers={"Location": request.path, **UNCACHED})
+        snapshot, now = made
+        return answer(snapshot.summary, 201 if now else 200, headers=UNCACHED)
 
 
 def _writer() -> Writer:
@@ -86,11 +103,16 @@ def _writer() -> Writer:
     return writer
 
 
-def _older(headers: Iterator[Header], before: int | None) -> Iterator[Header]:
-    return (header for header in headers if before is None or header.sequence < before)
+def _older(snapshots: Iterator[Header | Manifest], before: int | None) -> Iterator[Header | Manifest]:
+    return (snapshot for snapshot in snapshots if before is None or _place(snapshot) < before)
 
 
-def _check_body(request: Request) -> dict[str, Any]:
+def _place(snapshot: Header | Manifest) -> int:
+    """Where it stands in the list: a base made in the background comes before its record."""
+    return 2 * snapshot.sequence + isinstance(snapshot, Manifest)
+
+
+def _body(request: Request) -> dict[str, Any]:
     return validated(SnapshotParameters(data=json_body(request))) if has_body(request) else {}
 
 

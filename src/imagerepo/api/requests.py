@@ -15,6 +15,7 @@ RequestError
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from imagerepo.errors import ImagerepoError
 
@@ -64,11 +65,11 @@ class RangeNotSatisfiable(RequestError):
 
 
 class NotReady(RequestError):
-    """`reasons` are sentences, one for each thing that is in the way."""
+    """`reasons` are sentences, one for each thing that is in the way; `drill` is what the last one found."""
 
-    def __init__(self, message: str, *, reasons: Sequence[str]) -> None:
+    def __init__(self, message: str, *, reasons: Sequence[str], drill: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
-        self.reasons = list(reasons)
+        self.reasons, self.drill = list(reasons), drill
 
 
 class NotCanonical(RequestError):

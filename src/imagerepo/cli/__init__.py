@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imagerepo.cli import demo, serve, settings, snapshots, tokens
+from imagerepo.cli import demo, restoring, serve, settings, snapshots, tokens
 
 app = typer.Typer(
     name="imagerepo",
@@ -18,7 +18,8 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.add_typer(tokens.app, name="token")
 app.add_typer(snapshots.app, name="snapshot")
-app.command("restore")(snapshots.restore)
+app.command("restore")(restoring.restore)
+app.command("drill")(restoring.run_drill)
 app.command("config")(settings.config)
 app.command("demo")(demo.demo)
 app.command("manage", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(settings.manage)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import orjson
@@ -11,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
+
+from imagerepo.durability.settle import Patience
 
 PIPED_WIDTH = 160
 """Of tables that no terminal gives a width."""
@@ -49,11 +52,19 @@ def note(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def byte_progress() -> Progress:
-    """A bar of bytes on stderr; nothing where that is no terminal."""
+def patience(**options: Any) -> Patience:
+    """A command's with the store: a refusal ends it, and the person at the terminal hears why it takes long."""
+    return Patience(refusals_end=True, report=lambda reason: note(f"waiting for the store: {reason}"), **options)
+
+
+@contextmanager
+def byte_progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of bytes on stderr, moved by calls with those done and all; nothing where that is no terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -7,21 +7,21 @@ the chain can be restored. Its parts are settled first, then its manifest, whose
 
 from __future__ import annotations
 
-import logging
-import tempfile
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from imagerepo.durability import chain, restore
 from imagerepo.durability.cutting import write_parts
-from imagerepo.durability.locks import acquire
+from imagerepo.durability.files import scratch_folder
+from imagerepo.durability.locks import acquire, exclusive
 from imagerepo.durability.outbox import Entry, Outbox
-from imagerepo.durability.records import Manifest, encode
-from imagerepo.durability.settle import Stopped
-from imagerepo.durability.state import ChainState, Weight
+from imagerepo.durability.records import Header, Manifest, encode
+from imagerepo.durability.settle import Patience
+from imagerepo.durability.state import Final, Weight
 from imagerepo.durability.writer import Writer
-from imagerepo.errors import Fenced, ImagerepoError
 from imagerepo.testing.failpoints import step
 
 LEAST_DELTA_BYTES = 8 << 20
@@ -29,9 +29,15 @@ LEAST_DELTA_BYTES = 8 << 20
 SHARE_OF_BASE = 0.5
 """Deltas that weigh more than so much of their base call for a new one: a restore then reads at most 1.5
 times what the newest base alone would be."""
-LOOK_SECONDS = 5.0
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Restored:
+    """The chain's `end` as a database of its own, for as long as it is worked on. `weight` was read for it."""
+
+    end: chain.Snapshot
+    database: Path
+    weight: Weight
 
 
 def is_due(weight: Weight) -> bool:
@@ -42,7 +48,7 @@ def is_due(weight: Weight) -> bool:
 def make(writer: Writer) -> Manifest | None:
     """Make a base of the newest final record, settled. None: another process is making one.
 
-    Raises Fenced, and Damaged where the chain can't be restored.
+    Raises Fenced, NoRoom, and Damaged where the chain can't be restored.
     """
     lock = acquire(writer.disk.bases_lock, wait=False)
     if lock is None:
@@ -53,75 +59,98 @@ def make(writer: Writer) -> Manifest | None:
         lock.release()
 
 
-def _make(writer: Writer) -> Manifest:
-    outbox, state = Outbox(writer.disk.bases), writer.state
-    entry = outbox.pending() or _build(writer, outbox, state)
-    with step("base.put"):
-        writer.look_for_newer_epoch()
-        writer.put(entry)
-    manifest = entry.header
-    assert isinstance(manifest, Manifest)  # noqa: S101  # records have an outbox of their own
-    with step("base.known"):
-        _note(writer, manifest, state.weight)
-        outbox.remove(entry)
-    return manifest
+def ensure(writer: Writer, progress: restore.Progress = restore.unseen) -> tuple[Header | Manifest, bool]:
+    """A base of the newest final record, or of a later one, and whether it was made now.
+
+    One that is being made is waited for. Raises as `make` does.
+    """
+    wanted = chain.follow(writer.store, _final(writer).link, writer.patience).header
+    if wanted.kind == "base":
+        return wanted, False
+    with exclusive(writer.disk.bases_lock):
+        state, made = writer.state, False
+        manifest = chain.newest_manifest(writer.store, state.epoch, state.writer, writer.patience)
+        while manifest is None or manifest.sequence < wanted.sequence:
+            manifest, made = _make(writer, progress), True
+    return manifest, made
 
 
-def _build(writer: Writer, outbox: Outbox, state: ChainState) -> Entry:
-    final = state.final
-    assert final is not None  # noqa: S101  # a server runs, so its opening record is final
-    end = chain.follow(writer.store, final.link, writer.patience)
+def _make(writer: Writer, progress: restore.Progress = restore.unseen) -> Manifest:
+    if manifest := settle(writer):
+        return manifest
+    with restored(writer, writer.patience, progress) as found:
+        return put(writer, found)
+
+
+@contextmanager
+def restored(writer: Writer, patience: Patience, progress: restore.Progress = restore.unseen) -> Iterator[Restored]:
+    """Restore the newest final record beside the live database. Holders of the bases' lock only.
+
+    Raises NoRoom, and Damaged where the chain can't be restored.
+    """
+    end = chain.follow(writer.store, _final(writer).link, patience)
+    with scratch_folder(writer.disk.scratch, "restored-") as folder:
+        restore.check_room(folder, end)
+        database = folder / "restored.sqlite3"
+        yield Restored(end, database, restore.build(writer.store, end, database, patience, progress))
+
+
+def put(writer: Writer, found: Restored) -> Manifest:
+    """Make what was restored a base, settled. Holders of the bases' lock only. Raises Fenced."""
+    with step("base.build"):
+        entry = _pack(writer, found)
+    return _send(writer, entry, found.weight)
+
+
+def _pack(writer: Writer, found: Restored) -> Entry:
+    state, outbox, header = writer.state, Outbox(writer.disk.bases), found.end.header
     outbox.sweep()
-    with step("base.build"), tempfile.TemporaryDirectory(prefix="base-", dir=writer.disk.scratch) as folder:
-        database = Path(folder) / "base.sqlite3"
-        restore.build(writer.store, end, database, writer.patience)
-        parts, digest = write_parts(database, outbox, state.epoch, state.writer)
+    parts, digest = write_parts(found.database, outbox, state.epoch, state.writer)
     manifest = Manifest(
         repository=state.repository,
         epoch=state.epoch,
         writer=state.writer,
         number=chain.manifests(writer.store, state.epoch, state.writer, writer.patience),
-        of=final.link,
-        seq=final.seq,
-        sequence=final.sequence,
+        of=found.end.link,
+        seq=header.seq,
+        sequence=header.sequence,
         created_at=datetime.now(UTC),
-        page_size=end.header.page_size,
-        page_count=end.header.page_count,
-        head_after=end.header.head_after,
+        page_size=header.page_size,
+        page_count=header.page_count,
+        head_after=header.head_after,
         payload_digest=digest,
         parts=parts,
     )
     return outbox.add(manifest, encode(manifest))
 
 
+def settle(writer: Writer) -> Manifest | None:
+    """Finish the base that lies in the outbox, if one does. Holders of the bases' lock only. Raises Fenced."""
+    entry = Outbox(writer.disk.bases).pending()
+    return _send(writer, entry, writer.state.weight) if entry else None
+
+
+def _send(writer: Writer, entry: Entry, before: Weight) -> Manifest:
+    manifest = entry.header
+    assert isinstance(manifest, Manifest)  # noqa: S101  # records have an outbox of their own
+    with step("base.put"):
+        writer.look_for_newer_epoch()
+        writer.put(entry)
+    with step("base.known"):
+        _note(writer, manifest, before)
+        Outbox(writer.disk.bases).remove(entry)
+    return manifest
+
+
 def _note(writer: Writer, manifest: Manifest, before: Weight) -> None:
-    """What a restore reads from now on: this base, and the deltas that came while it was made."""
+    """What a restore reads from now on: this base, and the deltas that came after what it read `before`."""
     with writer.lane():
         state = writer.state
         weight = Weight(base=manifest.stored_bytes, deltas=max(0, state.weight.deltas - before.deltas))
         writer.disk.save_state(state.model_copy(update={"weight": weight}))
 
 
-class Maker:
-    """A thread that makes a base whenever one is due."""
-
-    def __init__(self, writer: Writer, stop: threading.Event) -> None:
-        self._writer, self._stop = writer, stop
-        self._thread = threading.Thread(target=self._run, name="bases", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def join(self) -> None:
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
-            try:
-                if not self._writer.fenced and is_due(self._writer.state.weight):
-                    make(self._writer)
-            except (Stopped, Fenced):
-                return
-            except ImagerepoError:
-                log.exception("no base could be made; it is tried again")
+def _final(writer: Writer) -> Final:
+    final = writer.state.final
+    assert final is not None  # noqa: S101  # a server runs, so its opening record is final
+    return final

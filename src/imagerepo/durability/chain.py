@@ -7,7 +7,7 @@ but can't be read is a reason to stop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,7 +57,8 @@ def follow(store: ObjectStore, link: Link, patience: Patience) -> Snapshot:
 
 def _linked(snapshot: Snapshot, link: Link) -> Snapshot:
     if snapshot.link != link:
-        raise Damaged(f"{link.name} has the digest {snapshot.link.digest}, but {link.digest} was linked")
+        found = snapshot.link.digest
+        raise Damaged(f"{link.name} has the digest {found}, but {link.digest} was linked", name=link.name)
     return snapshot
 
 
@@ -83,6 +84,34 @@ def back(store: ObjectStore, end: Snapshot, patience: Patience) -> Iterator[Snap
 def _names_before(header: Header, count: int) -> Iterator[str]:
     first = max(0, header.seq - count)
     return (names.record(header.epoch, header.writer, seq) for seq in reversed(range(first, header.seq)))
+
+
+def kept(store: ObjectStore, end: Snapshot, patience: Patience) -> Iterator[Header | Manifest]:
+    """`end` and every snapshot before it that is kept, newest first, each record after the base made of it.
+
+    Raises Damaged where a record is missing that no base stands in for: it was not pruned.
+    """
+    for snapshot, manifest in _with_bases(store, end, patience):
+        if manifest:
+            yield manifest
+        yield snapshot.header
+
+
+def _with_bases(store: ObjectStore, end: Snapshot, patience: Patience) -> Iterator[tuple[Snapshot, Manifest | None]]:
+    made: dict[str, Manifest] = {}
+    epoch, has_base = 0, False
+    try:
+        for snapshot in back(store, end, patience):
+            header = snapshot.header
+            if header.epoch != epoch:
+                epoch = header.epoch
+                made = {each.of.name: each for each in every_manifest(store, epoch, header.writer, patience)}
+            manifest = made.get(header.name)
+            yield snapshot, manifest if manifest and manifest.of == snapshot.link else None
+            has_base = has_base or header.kind == "base" or manifest is not None
+    except ObjectNotFound as error:
+        if not has_base:
+            raise Damaged(f"the chain is broken: {error}", name=error.name) from error
 
 
 def forward(store: ObjectStore, epoch: int, writer: str, seq: int, patience: Patience) -> Iterator[Snapshot]:
@@ -136,15 +165,20 @@ def select(
     at: datetime | None = None,
 ) -> Snapshot:
     """The newest snapshot up to a revision and a moment. Raises Damaged where none is that old, or kept."""
-    oldest = end
-    with suppress(ObjectNotFound):  # what lies behind was pruned
-        for oldest in back(store, end, patience):
-            header = oldest.header
-            if (revision is None or header.head_after <= revision) and (at is None or header.created_at <= at):
-                return oldest
+    if revision is None and at is None:
+        return end
+    chosen, oldest = None, end.header
+    for snapshot, manifest in _with_bases(store, end, patience):
+        header = snapshot.header
+        if (revision is None or header.head_after <= revision) and (at is None or header.created_at <= at):
+            chosen = chosen or snapshot
+        if header.kind == "base" or manifest:
+            if chosen:
+                return chosen
+            oldest = header
     raise Damaged(
-        f"no snapshot is that old: the oldest that is kept is of {oldest.header.created_at:%Y-%m-%d %H:%M:%S} UTC, "
-        f"revision {oldest.header.head_after}"
+        f"no snapshot is that old: the oldest that is kept is of {oldest.created_at:%Y-%m-%d %H:%M:%S} UTC, "
+        f"revision {oldest.head_after}"
     )
 
 
@@ -169,16 +203,32 @@ def manifests(store: ObjectStore, epoch: int, writer: str, patience: Patience) -
     return _how_many(store, partial(names.manifest, epoch, writer), patience)
 
 
+def every_manifest(store: ObjectStore, epoch: int, writer: str, patience: Patience) -> list[Manifest]:
+    """The bases made in the background in this epoch, oldest first."""
+    count = manifests(store, epoch, writer, patience)
+    return [read_manifest(store, names.manifest(epoch, writer, number), patience) for number in range(count)]
+
+
 def newest_manifest(
-    store: ObjectStore, epoch: int, writer: str, patience: Patience, *, up_to: int | None = None
+    store: ObjectStore,
+    epoch: int,
+    writer: str,
+    patience: Patience,
+    *,
+    up_to: int | None = None,
+    without: Collection[str] = (),
 ) -> Manifest | None:
-    """The newest base made in the background in this epoch, of a record up to the number `up_to`."""
-    number = manifests(store, epoch, writer, patience) - 1
-    while number >= 0:
-        manifest = read_manifest(store, names.manifest(epoch, writer, number), patience)
+    """The newest base made in the background in this epoch, of a record up to the number `up_to`.
+
+    Those whose names are in `without` don't count.
+    """
+    for number in reversed(range(manifests(store, epoch, writer, patience))):
+        name = names.manifest(epoch, writer, number)
+        if name in without:
+            continue
+        manifest = read_manifest(store, name, patience)
         if up_to is None or manifest.seq <= up_to:
             return manifest
-        number -= 1
     return None
 
 
@@ -188,10 +238,13 @@ def read_manifest(store: ObjectStore, name: str, patience: Patience) -> Manifest
 
 
 class Manifests:
-    """The newest manifest of each epoch that a walk back comes through, from where it enters."""
+    """The newest manifest of each epoch that a walk back comes through, from where it enters.
 
-    def __init__(self, store: ObjectStore, patience: Patience) -> None:
-        self._store, self._patience = store, patience
+    Those whose names are in `without` don't count.
+    """
+
+    def __init__(self, store: ObjectStore, patience: Patience, without: Collection[str] = ()) -> None:
+        self._store, self._patience, self._without = store, patience, without
         self._epoch = 0
         self._newest: Manifest | None = None
 
@@ -200,7 +253,9 @@ class Manifests:
         header = snapshot.header
         if header.epoch != self._epoch:
             self._epoch = header.epoch
-            self._newest = newest_manifest(self._store, header.epoch, header.writer, self._patience, up_to=header.seq)
+            self._newest = newest_manifest(
+                self._store, header.epoch, header.writer, self._patience, up_to=header.seq, without=self._without
+            )
         return self._newest if self._newest and self._newest.of == snapshot.link else None
 
 

@@ -29,7 +29,9 @@ def pack(pages: Mapping[int, bytes | memoryview]) -> bytes:
 def unpack(header: Header, payload: bytes) -> dict[int, memoryview]:
     """The pages of a payload. Raises Damaged where it is not what the header says."""
     if digest(payload) != header.payload_digest:
-        raise Damaged(f"the payload of {header.name} is damaged: its digest differs from the header's")
+        raise Damaged(
+            f"the payload of {header.name} is damaged: its digest differs from the header's", name=header.name
+        )
     raw = memoryview(zstandard.ZstdDecompressor().decompress(payload))
     (count,) = struct.unpack_from(">I", raw)
     numbers = struct.unpack_from(f">{count}I", raw, _NUMBER_BYTES)

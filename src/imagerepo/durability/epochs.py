@@ -42,10 +42,15 @@ def check_newest(store: ObjectStore, epoch: int, patience: Patience) -> None:
 def claim(store: ObjectStore, patience: Patience) -> int:
     """Take the next epoch and return its number."""
     with step("start.claim"):
-        number = first_absent(lambda epoch: exists(store, epoch, patience))
+        number = first_unclaimed(store, patience)
         while not _create(store, number, patience):
             number += 1
         return number
+
+
+def first_unclaimed(store: ObjectStore, patience: Patience) -> int:
+    """The epoch that the next start would claim; the chain is of one before it."""
+    return first_absent(lambda epoch: exists(store, epoch, patience))
 
 
 def _create(store: ObjectStore, number: int, patience: Patience) -> bool:

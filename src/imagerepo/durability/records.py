@@ -94,14 +94,7 @@ class Header(Frozen):
     @property
     def summary(self) -> dict[str, Any]:
         """What people are told of a snapshot; `bytes` as stored."""
-        return {
-            "sequence": self.sequence,
-            "epoch": self.epoch,
-            "kind": self.kind,
-            "revision": self.head_after,
-            "bytes": self.stored_bytes,
-            "created_at": self.created_at,
-        }
+        return _summary(self, self.kind)
 
     @property
     def stored_bytes(self) -> int:
@@ -135,8 +128,24 @@ class Manifest(Frozen):
         return names.manifest(self.epoch, self.writer, self.number)
 
     @property
+    def summary(self) -> dict[str, Any]:
+        """As of a Header."""
+        return _summary(self, "base")
+
+    @property
     def stored_bytes(self) -> int:
         return sum(part.stored for part in self.parts)
+
+
+def _summary(snapshot: Header | Manifest, kind: str) -> dict[str, Any]:
+    return {
+        "sequence": snapshot.sequence,
+        "epoch": snapshot.epoch,
+        "kind": kind,
+        "revision": snapshot.head_after,
+        "bytes": snapshot.stored_bytes,
+        "created_at": snapshot.created_at,
+    }
 
 
 H = TypeVar("H", Header, Manifest)
@@ -161,11 +170,11 @@ def decode_manifest(content: bytes, *, name: str) -> Manifest:
 
 def _split(content: bytes, name: str) -> tuple[bytes, bytes]:
     if content[: len(MAGIC)] != MAGIC:
-        raise Damaged(f"{name} is not a record of imagerepo: it begins with {content[:8]!r}")
+        raise Damaged(f"{name} is not a record of imagerepo: it begins with {content[:8]!r}", name=name)
     (length,) = struct.unpack_from(">I", content, len(MAGIC)) if len(content) >= PREFIX_BYTES else (0,)
     text = content[PREFIX_BYTES : PREFIX_BYTES + length]
     if len(text) != length or not length or length > MAX_HEADER_BYTES:
-        raise Damaged(f"{name} is cut short: its header has {len(text)} of {length} bytes")
+        raise Damaged(f"{name} is cut short: its header has {len(text)} of {length} bytes", name=name)
     return text, content[PREFIX_BYTES + length :]
 
 
@@ -176,11 +185,11 @@ def _read_header(kind: type[H], text: bytes, name: str) -> H:
         version = _format_of(text)
         if version not in (None, FORMAT):
             raise Damaged(f"{name} has format {version}; this imagerepo reads {FORMAT}: use a newer one") from None
-        raise Damaged(f"{name} has a damaged header: {error.errors()[0]['msg']}") from None
+        raise Damaged(f"{name} has a damaged header: {error.errors()[0]['msg']}", name=name) from None
     if header.format != FORMAT:
         raise Damaged(f"{name} has format {header.format}; this imagerepo reads {FORMAT}: use a newer one")
     if header.name != name:
-        raise Damaged(f"{name} says that it is {header.name}")
+        raise Damaged(f"{name} says that it is {header.name}", name=name)
     return header
 
 

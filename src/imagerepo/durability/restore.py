@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
@@ -18,17 +18,23 @@ from imagerepo.durability.pages import quick_check
 from imagerepo.durability.records import Header, Manifest, Part
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Weight
-from imagerepo.errors import Damaged, ObjectNotFound
+from imagerepo.errors import Damaged, NoRoom, ObjectNotFound
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
 
 RESTORE_THREADS = 4
 BUILDING = "restoring"
 """Folder beside the database in which the new one is built."""
+ROOM_SHARE, ROOM_BYTES = 1.5, 32 << 20
+"""What to have free for a restore, of the database's size and besides: the file, the deltas, compressed parts."""
 _CHUNK = 1 << 20
 
 Progress = Callable[[int, int], None]
 """Called with bytes of the database written, and of all."""
+
+
+def unseen(_done: int, _total: int) -> None:
+    """The progress that nobody looks at."""
 
 
 def restore(
@@ -36,20 +42,22 @@ def restore(
     end: chain.Snapshot,
     database: Path,
     patience: Patience,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unseen,
+    *,
+    without: Collection[str] = (),
 ) -> Weight:
     """Make `database` the database as of `end`. Gives what had to be read for it.
 
     The old file is replaced only by a whole, checked one.
 
     No SQLite may have `database` open. Raises Damaged where a part or the whole is not what its digest
-    says; then the old file is untouched.
+    says; then the old file is untouched. Bases whose names are in `without` are not used.
     """
     folder = database.with_name(BUILDING)
     shutil.rmtree(folder, ignore_errors=True)  # of a restore that died
     folder.mkdir()
     try:
-        weight = build(store, end, folder / database.name, patience, progress)
+        weight = build(store, end, folder / database.name, patience, progress, without=without)
         with step("restore.install"):
             install(folder / database.name, database)
     finally:
@@ -62,12 +70,14 @@ def build(
     end: chain.Snapshot,
     database: Path,
     patience: Patience,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unseen,
+    *,
+    without: Collection[str] = (),
 ) -> Weight:
     """Make a new file `database` that is the database as of `end`, checked. Raises as `restore` does."""
     with step("restore.fetch"):
         with effect("file.write deltas"):
-            base, deltas = _collect(store, end, database.parent, patience)
+            base, deltas = _collect(store, end, database.parent, patience, without)
         _fetch(store, base, database, patience, progress)
     with step("restore.apply"), effect("file.write restoring"):
         _apply(deltas, database)
@@ -75,16 +85,27 @@ def build(
     return Weight(base=base.stored_bytes, deltas=sum(header.stored_bytes for header, _ in deltas))
 
 
+def check_room(folder: Path, end: chain.Snapshot) -> None:
+    """Raise NoRoom where the disk of `folder` can't hold what `build` makes there, and a base packed from it."""
+    size = end.header.page_count * end.header.page_size
+    needed, free = int(size * ROOM_SHARE) + ROOM_BYTES, shutil.disk_usage(folder).free
+    if free < needed:
+        raise NoRoom(
+            f"restoring {end.header.name} beside takes up to {needed:,} bytes, and {folder} has {free:,} free: "
+            "give it more room"
+        )
+
+
 Base: TypeAlias = Header | Manifest
 """What says where a whole database lies: a record of that kind, or the manifest that stands in for one."""
 
 
 def _collect(
-    store: ObjectStore, end: chain.Snapshot, folder: Path, patience: Patience
+    store: ObjectStore, end: chain.Snapshot, folder: Path, patience: Patience, without: Collection[str]
 ) -> tuple[Base, list[tuple[Header, Path]]]:
     """The newest base at or before `end`, and the deltas after it, oldest first, their payloads on disk."""
     deltas: list[tuple[Header, Path]] = []
-    manifests = chain.Manifests(store, patience)
+    manifests = chain.Manifests(store, patience, without)
     try:
         for snapshot in chain.back(store, end, patience):
             if base := snapshot.header if snapshot.header.kind == "base" else manifests.of(snapshot):
@@ -93,7 +114,7 @@ def _collect(
             payload.write_bytes(snapshot.payload)
             deltas.append((snapshot.header, payload))
     except ObjectNotFound as error:
-        raise Damaged(f"the chain is broken: {error}") from error
+        raise Damaged(f"the chain is broken: {error}", name=error.name) from error
     raise Damaged(f"no base lies behind {end.header.name}")
 
 
@@ -120,20 +141,24 @@ def _fetch(store: ObjectStore, base: Base, target: Path, patience: Patience, pro
     with effect("file.write restoring"), target.open("wb") as file:
         file.truncate(total)
     with ThreadPoolExecutor(RESTORE_THREADS) as threads:
-        for size in threads.map(lambda part: _fetch_part(store, part, target, patience), base.parts):
+        for size in threads.map(lambda part: _fetch_part(store, base, part, target, patience), base.parts):
             done += size
             progress(done, total)
     sync(target)
     if _file_digest(target) != base.payload_digest:
-        raise Damaged(f"the database restored from {base.name} is not what its header says: its digest differs")
+        raise Damaged(
+            f"the database restored from {base.name} is not what its header says: its digest differs", name=base.name
+        )
 
 
-def _fetch_part(store: ObjectStore, part: Part, target: Path, patience: Patience) -> int:
+def _fetch_part(store: ObjectStore, base: Base, part: Part, target: Path, patience: Patience) -> int:
     try:
         with step("restore.part"), effect("file.write part"):
             patience.ask(lambda: _write_part(store, part, target))
     except ObjectNotFound:
-        raise Damaged(f"{part.name} is missing: the base that needs it can't be restored") from None
+        raise Damaged(f"{part.name} is missing: {base.name} needs it", name=base.name) from None
+    except Damaged as error:
+        raise Damaged(f"{error}; {base.name} needs it", name=base.name) from None
     return part.size
 
 

@@ -6,10 +6,12 @@
 <data>/bases/                a base made in the background, and its manifest, which may be under way
 <data>/fenced-<epoch>        present: a newer epoch than that was seen
 <data>/trouble.json          present: the store fails while something is being shipped
+<data>/drill.json            what the last drill found (drill.py)
+<data>/scratch/              what may go at any time: copies in the making, restores beside
 <data>/server.lock           held alone by `serve`; one server per disk
 <data>/workers.lock          shared by every process that writes; a start takes it alone
 <data>/lane.lock gate.lock   the commit lane, and the queue of write transactions
-<data>/bases.lock            held by whoever makes a base in the background
+<data>/bases.lock            held by whoever restores beside: for a base in the background, for a drill
 """
 
 from __future__ import annotations
@@ -100,6 +102,7 @@ class Disk:
         self.lane_lock = data_dir / "lane.lock"
         self.bases_lock = data_dir / "bases.lock"
         self.gate_lock = data_dir / "gate.lock"
+        self.drill = data_dir / "drill.json"
         self._state = data_dir / "chain.json"
         self._trouble = data_dir / "trouble.json"
 

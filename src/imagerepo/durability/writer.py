@@ -17,7 +17,7 @@ from imagerepo.durability.cutting import Place, cut_base, cut_delta
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.outbox import Entry, Outbox
 from imagerepo.durability.pages import Pages
-from imagerepo.durability.records import Header
+from imagerepo.durability.records import Header, Manifest
 from imagerepo.durability.settle import Patience, settle
 from imagerepo.durability.state import ChainState, Disk, Final
 from imagerepo.errors import Damaged, Doubtful, Fenced, SpoolFull
@@ -139,6 +139,12 @@ class Writer:
         if final:
             end = chain.follow(self.store, final.link, patience)
             yield from (snapshot.header for snapshot in chain.back(self.store, end, patience))
+
+    def kept(self) -> Iterator[Header | Manifest]:
+        """Every snapshot that is kept, as `chain.kept` has them. Raises StoreError."""
+        final, patience = self.state.final, Patience(most_questions=1)
+        if final:
+            yield from chain.kept(self.store, chain.follow(self.store, final.link, patience), patience)
 
     def put(self, entry: Entry) -> None:
         """Send what an outbox holds, parts first, and see it settled. Raises Fenced."""

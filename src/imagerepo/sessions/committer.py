@@ -11,18 +11,18 @@ import logging
 import secrets
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any
 
 from django.db import connection
 
 from imagerepo.config import Config
-from imagerepo.durability import bases
 from imagerepo.durability.gate import write
 from imagerepo.durability.locks import FileLock, acquire
-from imagerepo.durability.records import Header
+from imagerepo.durability.records import Header, Manifest
 from imagerepo.durability.settle import Patience, Stopped
+from imagerepo.durability.upkeep import Upkeep
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import Fenced, StoreError, StoreUnavailable
 from imagerepo.sessions import commit as steps
@@ -62,13 +62,15 @@ class Committer:
         self._waiters = Waiters()
         self._lane = threading.Thread(target=self._run_lane, name="lane", daemon=True)
         self._epoch_checked = time.monotonic()
-        self._bases = bases.Maker(writer, stop)
+        self._shipped, self._shipped_seen = "", time.monotonic()
+        self._bases = ThreadPoolExecutor(1, "base")
+        self._upkeep = Upkeep(writer, store, stop, drill_seconds=config.drill_seconds)
 
     def start(self) -> None:
         self._workers.mkdir(exist_ok=True)
         self._alive = acquire(self._workers / self.name)
         self._lane.start()
-        self._bases.start()
+        self._upkeep.start()
 
     def stop(self) -> None:
         """End the threads. Commits under way stay where they are, for the next start."""
@@ -77,8 +79,9 @@ class Committer:
         self._waiters.wake_all()
         if self._lane.is_alive():
             self._lane.join()
-        self._bases.join()
+        self._upkeep.join()
         self._sessions.shutdown(cancel_futures=True)
+        self._bases.shutdown(cancel_futures=True)
         self._puts.shutdown(cancel_futures=True)
         if self._alive:
             (self._workers / self.name).unlink(missing_ok=True)
@@ -119,16 +122,25 @@ class Committer:
         done = total if session.state in (State.MERGED, State.LIVE) or session.uploaded else 0
         return {"stage": str(session.state), "done": done, "total": total}
 
-    def snapshot(self, *, wait: float) -> tuple[Header, bool]:
-        """The newest snapshot, and whether it was made now. Raises StoreUnavailable if it takes longer than `wait`."""
-        making = self._sessions.submit(lane.snapshot, self._writer)
+    def snapshot(self, kind: str, *, wait: float) -> tuple[Header | Manifest, bool] | None:
+        """The newest snapshot of that kind, `base` or `delta`, and whether it was made now.
+
+        None: it takes longer than `wait` seconds, and goes on. Raises StoreUnavailable where the store fails.
+        """
+        making = (
+            self._bases.submit(lane.base, self._writer)
+            if kind == "base"
+            else self._sessions.submit(lane.snapshot, self._writer)
+        )
         try:
             return making.result(wait)
         except NotYet:
-            making.cancel()
-            raise StoreUnavailable(f"no snapshot could be made within {wait:.0f} seconds: see /readyz") from None
-        except Stopped:
+            making.add_done_callback(_tell_of_failure)
+        except (Stopped, CancelledError):
             raise StoreUnavailable("the service is stopping") from None
+        if trouble := self._writer.disk.trouble():
+            raise StoreUnavailable(f"no snapshot could be made yet: {trouble.reason}")
+        return None
 
     def _begin(self, session: UploadSession) -> None:
         upload = steps.Upload(session, self._store, self._spool, self._puts)
@@ -191,10 +203,21 @@ class Committer:
             lane.run(self._writer)
         elif self._writer.log_bytes() > lane.LOG_BYTES:
             lane.relieve(self._writer)
+        elif self._nothing_shipped_for_long():
+            self._shipped_seen = time.monotonic()
+            lane.ship_staged(self._writer, since=self._shipped)
         elif time.monotonic() - self._epoch_checked > self._config.epoch_check_seconds:
             self._epoch_checked = time.monotonic()
             self._writer.look_for_newer_epoch()
             self._writer.disk.clear_trouble()  # of a process that died before it could
+
+    def _nothing_shipped_for_long(self) -> bool:
+        """Whether the last record, of whichever worker, has been the last for the time that is set."""
+        final = self._writer.state.final
+        if final and final.name != self._shipped:
+            self._shipped, self._shipped_seen = final.name, time.monotonic()
+        every = self._config.snapshot_seconds
+        return bool(every) and time.monotonic() - self._shipped_seen > every
 
     def _adopt_orphans(self) -> None:
         """Take over the uploads of workers that died, and begin again what broke off here."""
@@ -217,3 +240,9 @@ class Committer:
                 pk=session.pk, state=State.COMMITTING, uploaded=False, committer=session.committer
             )
             return bool(mine.update(committer=self.name))
+
+
+def _tell_of_failure(making: Future[Any]) -> None:
+    """Of a snapshot that nobody waits for any more."""
+    if not making.cancelled() and (error := making.exception()) and not isinstance(error, Stopped):
+        log.error("a snapshot that was asked for was not made: %s", error)

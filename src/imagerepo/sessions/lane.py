@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from imagerepo.durability import bases
 from imagerepo.durability.gate import write
-from imagerepo.durability.records import Header
+from imagerepo.durability.records import Header, Manifest
+from imagerepo.durability.restore import Progress, unseen
 from imagerepo.durability.writer import Writer
 from imagerepo.sessions import merge
+from imagerepo.sessions.models import State, UploadSession
 from imagerepo.store.spool import Spool
 from imagerepo.testing.failpoints import step
 
@@ -52,6 +55,15 @@ def relieve(writer: Writer) -> None:
             _ship(writer)
 
 
+def ship_staged(writer: Writer, since: str) -> None:
+    """Ship what was staged after the record named `since`, if that is still the last: it makes nothing live."""
+    with writer.lane():
+        _finish_earlier(writer)
+        final = writer.state.final
+        if final and final.name == since and _anything_open() and writer.changed():
+            _ship(writer)
+
+
 def snapshot(writer: Writer) -> tuple[Header, bool]:
     """The newest snapshot, and whether it was made now: not if nothing changed since the last."""
     with writer.lane():
@@ -59,6 +71,16 @@ def snapshot(writer: Writer) -> tuple[Header, bool]:
         if not writer.changed():
             return next(writer.snapshots()), False
         return _ship(writer), True
+
+
+def base(writer: Writer, progress: Progress = unseen) -> tuple[Header | Manifest, bool]:
+    """A base of everything as it stands now, and whether one was made for it."""
+    snapshot(writer)
+    return bases.ensure(writer, progress)
+
+
+def _anything_open() -> bool:
+    return UploadSession.objects.filter(state__in=[State.OPEN, State.COMMITTING]).exists()
 
 
 def _finish_earlier(writer: Writer) -> None:

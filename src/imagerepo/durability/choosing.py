@@ -1,0 +1,95 @@
+"""Choosing: which snapshot to restore, where it is not simply the newest, or the newest is damaged.
+
+A snapshot that can't be restored is never passed over silently: `tell` hears of each, and only where the
+caller allowed it is another one taken. Going back loses as little as can be: a base made in the background
+that is damaged costs nothing, as the base before it and the deltas give the same; a damaged record costs all
+from that record on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from imagerepo.durability import chain, restore
+from imagerepo.durability.settle import Patience
+from imagerepo.errors import Damaged, ObjectNotFound
+from imagerepo.store import names
+from imagerepo.store.objects import ObjectStore
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The newest snapshot up to a revision and a moment; `to_last_good`: the newest of these that is whole."""
+
+    revision: int | None = None
+    at: datetime | None = None
+    to_last_good: bool = False
+
+
+@dataclass(frozen=True)
+class _From:
+    """Where to look for it: from the record `last` back, leaving bases out."""
+
+    last: names.Record
+    without: frozenset[str] = frozenset()
+
+
+def restore_wanted(
+    store: ObjectStore,
+    last: names.Record,
+    database: Path,
+    wanted: Wanted,
+    patience: Patience,
+    *,
+    progress: restore.Progress = restore.unseen,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> chain.Snapshot:
+    """Make `database` the wanted snapshot of the chain that ends at `last`, and give that.
+
+    Raises Damaged, naming what is, also where nothing that is kept is old enough.
+    """
+    place = _From(last)
+    while True:
+        try:
+            end = _read(store, place.last, patience)
+            chosen = chain.select(store, end, patience, revision=wanted.revision, at=wanted.at)
+            restore.restore(store, chosen, database, patience, progress, without=place.without)
+        except Damaged as error:
+            if not wanted.to_last_good:
+                hint = "; --to-last-good takes the newest snapshot that is whole" if error.name else ""
+                raise Damaged(f"{error}{hint}", name=error.name) from None
+            tell(str(error))
+            place = _before(store, place, error, patience)
+        else:
+            return chosen
+
+
+def _read(store: ObjectStore, record: names.Record, patience: Patience) -> chain.Snapshot:
+    try:
+        return chain.read(store, names.build(record), patience)
+    except ObjectNotFound as error:
+        raise Damaged(f"no snapshot that is kept is whole: {error}") from None
+
+
+def _before(store: ObjectStore, place: _From, error: Damaged, patience: Patience) -> _From:
+    """Where to go on from what the error says. Raises it again where nothing is left."""
+    bad = names.parse(error.name) if error.name else None
+    if isinstance(bad, names.Manifest) and error.name not in place.without:
+        return _From(place.last, place.without | {error.name})
+    if isinstance(bad, names.Record) and (before := _record_before(store, bad, patience)):
+        return _From(before, place.without)
+    raise error
+
+
+def _record_before(store: ObjectStore, bad: names.Record, patience: Patience) -> names.Record | None:
+    if bad.seq:
+        return names.Record(bad.epoch, bad.writer, bad.seq - 1)
+    with suppress(Damaged, ObjectNotFound):  # only its parts are damaged, perhaps: then it names its parent
+        parent = chain.read(store, names.build(bad), patience).header.parent
+        found = names.parse(parent.name) if parent else None
+        return found if isinstance(found, names.Record) else None
+    return chain.find_last(store, bad.epoch, patience)

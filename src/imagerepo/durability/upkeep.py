@@ -1,0 +1,98 @@
+"""Upkeep: one thread a worker, and one worker at a time, restores the newest snapshot beside.
+
+Two things ask for that, and one restore serves both: a drill, on its schedule, and a base, when the deltas
+since the last one have grown heavy.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from datetime import UTC, datetime
+
+from imagerepo.durability import bases, drill
+from imagerepo.durability.locks import acquire
+from imagerepo.durability.settle import Patience, Stopped
+from imagerepo.durability.writer import Writer
+from imagerepo.errors import Fenced
+from imagerepo.store.objects import ObjectStore
+
+LOOK_SECONDS = 5.0
+FIRST_DRILL_SECONDS = 300.0
+"""After the start, at the earliest: a server has better things to do at first."""
+RETRY_SECONDS = 900.0
+"""Until what failed is tried again, drill or base: it reads a whole database each time."""
+SPREAD = 0.2
+"""Servers that were started together don't drill together: each waits up to so much longer."""
+
+log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """A thread that makes a base whenever one is due, and a drill every `drill_seconds` (0: never)."""
+
+    def __init__(self, writer: Writer, images: ObjectStore, stop: threading.Event, *, drill_seconds: float) -> None:
+        self._writer, self._images, self._stop = writer, images, stop
+        self._every = drill_seconds * random.uniform(1, 1 + SPREAD)  # noqa: S311
+        self._not_before = time.monotonic() + min(self._every, FIRST_DRILL_SECONDS * random.uniform(1, 2))  # noqa: S311
+        self._failed = -RETRY_SECONDS
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(min(LOOK_SECONDS, self._every or LOOK_SECONDS)):
+            try:
+                if not self._writer.fenced:
+                    self._look()
+            except (Stopped, Fenced):
+                return
+            except Exception:
+                log.exception("the restore beside broke off; it is tried again")
+                self._failed = time.monotonic()
+
+    def _look(self) -> None:
+        if not (self._base_is_due() or self._drill_is_due()):
+            return
+        lock = acquire(self._writer.disk.bases_lock, wait=False)
+        if lock is None:
+            return
+        try:
+            if self._base_is_due() or self._drill_is_due():  # another worker may have done it just now
+                self._restore_beside()
+        finally:
+            lock.release()
+
+    def _base_is_due(self) -> bool:
+        recently = time.monotonic() - self._failed < RETRY_SECONDS
+        return not recently and bases.is_due(self._writer.state.weight)
+
+    def _drill_is_due(self) -> bool:
+        if not self._every or time.monotonic() < self._not_before:
+            return False
+        last = drill.last(self._writer.disk)
+        if last is None:
+            return True
+        age = abs((datetime.now(UTC) - last.at).total_seconds())
+        return age > (self._every if last.whole else min(self._every, RETRY_SECONDS))
+
+    def _restore_beside(self) -> None:
+        """A drill, and of what it restored a base, if one is due."""
+        if bases.settle(self._writer):
+            return
+        patience = Patience(stop=self._stop, most_questions=drill.QUESTIONS)
+        use = self._make_base if self._base_is_due() else lambda found: None
+        result = drill.run(bases.restored(self._writer, patience), self._images, patience, use=use)
+        drill.note(self._writer.disk, result)
+        if not result.whole:
+            self._failed = time.monotonic()
+
+    def _make_base(self, found: bases.Restored) -> None:
+        bases.put(self._writer, found)

@@ -1,0 +1,93 @@
+"""Snapshots of what is only staged: on a timer, on demand, and never mistaken for a commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imagerepo.sessions import lane, lifecycle
+from imagerepo.sessions.models import State
+from imagerepo.store.backends import open_memory
+from tests.durability.node import Node
+from tests.inprocess import Repository, running
+
+A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+WAIT_SECONDS = 20.0
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("IMAGEREPO_DATA_DIR", str(tmp_path))
+    node = Node(tmp_path / "node", open_memory()).start()
+    yield node
+    node.die()
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("make", [lane.snapshot, lane.base])
+def test_a_snapshot_while_sessions_are_under_way_makes_nothing_live(node: Node, make: Callable[..., object]) -> None:
+    node.commit(A)
+    staged = node.stage(B, state=State.OPEN)
+    committing = node.stage(C)
+    make(node.writer)
+    assert node.live() == {A}
+    node.lose_disk()
+    node.start()
+    assert node.live() == {A}
+    assert node.states()[staged.key] == node.states()[committing.key] == State.ABORTED
+    node.commit(D)
+    assert node.live() == {A, D}
+
+
+def test_what_was_staged_can_be_committed_after_a_snapshot(node: Node) -> None:
+    session = node.stage(B)
+    lane.snapshot(node.writer)
+    lane.run(node.writer)
+    assert node.states()[session.key] == State.LIVE
+    node.lose_disk()
+    assert node.start().live() == {B}
+
+
+def test_on_its_timer_only_what_is_new_is_shipped_and_only_of_open_sessions(node: Node) -> None:
+    node.commit(A)
+    last = node.writer.state.final.name
+    lane.ship_staged(node.writer, since=last)
+    assert node.writer.state.final.name == last, "the flip of a commit is no reason for a snapshot"
+    session = node.stage(B, state=State.OPEN)
+    lane.ship_staged(node.writer, since="another record")
+    assert node.writer.state.final.name == last, "another worker has shipped since"
+    lane.ship_staged(node.writer, since=last)
+    shipped = node.writer.state.final.name
+    assert shipped != last
+    lane.ship_staged(node.writer, since=shipped)
+    assert node.writer.state.final.name == shipped, "nothing is new"
+    node.lose_disk()
+    node.start()
+    assert node.states()[session.key] == State.ABORTED
+
+
+@pytest.fixture
+def repository(tmp_path: Path):
+    with running(tmp_path / "data", snapshot_seconds="0.1") as repository:
+        yield repository
+
+
+def test_the_timer_ships_what_is_staged_and_then_rests(repository: Repository) -> None:
+    writer = repository.service.writer
+    before = writer.state.final.sequence
+    lifecycle.open_session("ann")
+    until(lambda: writer.state.final.sequence > before)
+    settled = writer.state.final.sequence
+    lifecycle.open_session("ann")
+    until(lambda: writer.state.final.sequence > settled)
+    assert writer.state.final.sequence == settled + 1
+    assert next(writer.snapshots()).head_after == 0

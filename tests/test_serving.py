@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -17,6 +16,7 @@ from imagerepo.testing.servers import Server
 from imagerepo.testing.swift import Swift
 from tests.conftest import NewServer
 from tests.crash import stories
+from tests.processes import children_of, command_line, descendants, workers
 from tests.wires import Wire
 
 WAIT_SECONDS = 20.0
@@ -27,15 +27,15 @@ def test_it_serves_and_ends_with_status_0_on_sigterm(new_server: NewServer) -> N
     server = new_server().start()
     assert server.client().get("/livez").status_code == 200
     assert server.stop() == 0
-    assert _children_of(server.pid) == []
+    assert children_of(server.pid) == []
 
 
 def test_workers_are_spawned_and_not_forked(new_server: NewServer) -> None:
     server = new_server(workers=2).start()
-    workers = _workers(server)
-    assert len(workers) == 2
+    pids = workers(server)
+    assert len(pids) == 2
     # A forked process keeps its parent's command line.
-    assert all("multiprocessing.spawn" in _command_line(pid) for pid in workers)
+    assert all("multiprocessing.spawn" in command_line(pid) for pid in pids)
 
 
 def test_a_request_under_way_is_finished_on_sigterm(new_server: NewServer) -> None:
@@ -56,12 +56,12 @@ def test_a_request_under_way_is_finished_on_sigterm(new_server: NewServer) -> No
 
 def test_a_dead_worker_is_replaced_and_the_others_go_on(new_server: NewServer) -> None:
     server = new_server(workers=2).start()
-    victim, other = _workers(server)
+    victim, other = workers(server)
     for _ in range(2):  # the second time, the one that just came
         os.kill(victim, signal.SIGKILL)
-        _until(lambda gone=victim: len(set(_workers(server)) - {gone}) == 2)
-        assert other in _workers(server)
-        (victim,) = set(_workers(server)) - {victim, other}
+        _until(lambda gone=victim: len(set(workers(server)) - {gone}) == 2)
+        assert other in workers(server)
+        (victim,) = set(workers(server)) - {victim, other}
     _until(lambda: _answers(server))
     assert server.stop() == 0
 
@@ -71,8 +71,8 @@ def test_workers_and_decoders_end_with_a_killed_parent(new_server: NewServer) ->
     session = server.admin.post("/api/v1/sessions", json={}).json()["links"]["self"]
     picture = images.good("png").data
     assert server.admin.post(f"{session}/images", files={"file": picture}).status_code == 201
-    family = _descendants(server.pid)
-    assert any("imagerepo.store.worker" in _command_line(pid) for pid in family), "no decoder was started"
+    family = descendants(server.pid)
+    assert any("imagerepo.store.worker" in command_line(pid) for pid in family), "no decoder was started"
     os.kill(server.pid, signal.SIGKILL)
     _until(lambda: not any(_is_alive(pid) for pid in family))
     lock = acquire(server.data_dir / "workers.lock", wait=False)
@@ -120,29 +120,6 @@ def test_in_the_container_a_store_must_be_named(new_server: NewServer) -> None:
     result = server.command("serve", "--port", "0")
     assert (result.returncode, "IMAGEREPO_STORE_URL: must be given" in result.stderr) == (2, True)
     assert not server.data_dir.exists()
-
-
-def _workers(server: Server) -> list[int]:
-    return [pid for pid in _children_of(server.pid) if "spawn_main" in _command_line(pid)]
-
-
-def _children_of(pid: int) -> list[int]:
-    lists = Path(f"/proc/{pid}/task").glob("*/children")  # a child belongs to the thread that started it
-    with suppress(FileNotFoundError):
-        return [int(child) for children in lists for child in children.read_text().split()]
-    return []
-
-
-def _descendants(pid: int) -> list[int]:
-    children = _children_of(pid)
-    return children + [deeper for child in children for deeper in _descendants(child)]
-
-
-def _command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except FileNotFoundError:
-        return ""
 
 
 def _is_alive(pid: int) -> bool:

@@ -9,6 +9,7 @@ passes one failpoint before it and one after it. Their names are made, not liste
 IMAGEREPO_FAILPOINT=NAME[#K]      act when NAME is passed for the K-th time (from 1)
 IMAGEREPO_FAILPOINT_ACTION=       kill-group (default): SIGKILL to the whole process group, as a power cut
                                   kill-self: SIGKILL to this process alone
+                                  stop-self: SIGSTOP to this process alone; SIGCONT wakes it at the same place
                                   raise: FailpointReached
 IMAGEREPO_FAILPOINT_TRACE=FILE    append what happens, in order, a line each: `<pid>.<thread> <what>`, where what is
                                   the name of a failpoint passed, or `!commit` or `!file …` for an effect seen
@@ -90,6 +91,10 @@ def _act(name: str) -> None:
         raise FailpointReached(name)
     if _ACTION == "kill-group":
         os.killpg(0, signal.SIGKILL)
+    if _ACTION == "stop-self":
+        # To this thread: a signal to the process might stop it only after this thread has gone on.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        return
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -102,6 +102,22 @@ class Server:
             _kill_group(self._process.pid)
             self._process.wait()
 
+    def pause(self) -> None:
+        """SIGSTOP to the parent and all it started: everything of it rests until `resume`."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def pause_at_failpoint(self) -> None:
+        """Wait until a failpoint's `stop-self` has stopped one of its processes, then pause the others too."""
+        deadline = time.monotonic() + START_SECONDS
+        while not any(state == "T" for state in _states_in_group(self.pid)):
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"no failpoint stopped it:\n{self.output()}")
+            time.sleep(POLL_SECONDS)
+        self.pause()
+
     def wait(self) -> int:
         """Wait until it has ended by itself (a failpoint, say), with its workers. Gives its exit status."""
         assert self._process is not None  # noqa: S101  # a caller's mistake
@@ -179,6 +195,15 @@ def clean_environ() -> dict[str, str]:
 def _dying_with_us() -> Sequence[str]:
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+
+
+def _states_in_group(group: int) -> Iterator[str]:
+    """The kernel's letter for each process of a process group: T is stopped."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group, *_ = stat.read_text().rpartition(")")[2].split()
+            if int(its_group) == group:
+                yield state
 
 
 def _kill_group(pid: int) -> None:

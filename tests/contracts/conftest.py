@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from imagerepo.store.door import Door
-from imagerepo.store.local import LocalStore
-from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectStore
-from imagerepo.store.swift import SwiftStore
-from imagerepo.store.swift_auth import credentials_of
-from imagerepo.testing.faulty import FaultyStore
+from tests.contracts.failing import Failing, fail_and_heal, failing
 
 
-@pytest.fixture(params=["memory", "faulty", "local", "swift"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path, container: str) -> ObjectStore:
-    """A new, empty backend, its door left open."""
-    if request.param == "memory":
-        return MemoryStore()
-    if request.param == "faulty":
-        return FaultyStore(MemoryStore())
-    if request.param == "local":
-        return LocalStore(tmp_path / "store")
-    swift = request.getfixturevalue("swift")
-    return SwiftStore(container, "some/prefix", credentials_of(swift.environ), timeout=30.0)
+@pytest.fixture
+def new_failing(request: pytest.FixtureRequest, tmp_path: Path, container: str) -> Iterator[Callable[..., Failing]]:
+    """Makes backends that fail on demand: `new_failing(kind, time_limit=30.0)`."""
+    with ExitStack() as stack:
+        swift = partial(request.getfixturevalue, "swift")
+        yield lambda kind, **limits: stack.enter_context(failing(kind, tmp_path, container, swift, **limits))
+
+
+@pytest.fixture(params=["memory", "local", "swift", "healed memory", "healed local", "healed swift"])
+def backend(request: pytest.FixtureRequest, new_failing: Callable[..., Failing]) -> ObjectStore:
+    """A new, empty backend, its door left open. A healed one failed before, each test's in another way."""
+    made = new_failing(request.param.removeprefix("healed "))
+    if made.kind == request.param:
+        return made.bare
+    fail_and_heal(made, zlib.crc32(request.node.name.encode()))
+    return made.backend
 
 
 @pytest.fixture

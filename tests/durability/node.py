@@ -77,9 +77,7 @@ class Node:
                     md5=b"0" * 16, has_alpha=False,
                 )  # fmt: skip
         if state == State.COMMITTING:
-            commit.claim(session, "tests")
-            with write():
-                UploadSession.objects.filter(pk=session.pk).update(uploaded=True)
+            self._claim(session)
         return session
 
     def commit(self, *idents: str, title: str = "") -> UploadSession:
@@ -87,6 +85,23 @@ class Node:
         lane.run(self.writer)
         session.refresh_from_db()
         return session
+
+    def remove(self, ident: str) -> None:
+        """Commit a session that removes an image."""
+        session = self.stage(state=State.OPEN)
+        current = ImageVersion.objects.get(image__ident=ident, valid_to=FOREVER)
+        with write():
+            StagedImage.objects.create(
+                session=session, ident=ident, action=Action.REMOVE, staged_at=timezone.now(), base_version=current.pk
+            )
+        self._claim(session)
+        lane.run(self.writer)
+
+    @staticmethod
+    def _claim(session: UploadSession) -> None:
+        commit.claim(session, "tests")
+        with write():
+            UploadSession.objects.filter(pk=session.pk).update(uploaded=True)
 
     def live(self) -> set[str]:
         """Idents that a browser sees."""

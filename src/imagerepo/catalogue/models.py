@@ -118,3 +118,15 @@ class Token(models.Model):
     role = models.CharField(max_length=16)
     digest = models.BinaryField(max_length=32, unique=True)
     created_at = models.DateTimeField()
+
+
+class Condemned(models.Model):
+    """A mark: the base of this ident is being deleted, so no commit may rely on finding it.
+
+    Set only where no row refers to the image; final before the deletion is sent; cleared once no deletion of it
+    can be under way any more. The rule is in docs/reconcile.md.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    ident = IdentField(unique=True)
+    condemned_at = models.DateTimeField()

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 
+from imagerepo.catalogue.models import Condemned
 from imagerepo.durability.gate import write
 from imagerepo.durability.settle import Patience
 from imagerepo.errors import (
@@ -58,6 +59,10 @@ def _has_changes(session: UploadSession) -> bool:
     return StagedImage.objects.filter(session=session).exclude(action=Action.NONE).exists()
 
 
+class BaseCondemned(Exception):
+    """A base that the session adds is being deleted: begin its upload again once the mark is cleared."""
+
+
 class Upload:
     """The upload of one session's bases, `done` of `total` so far."""
 
@@ -69,15 +74,22 @@ class Upload:
     def run(self, patience: Patience, deadline: float) -> None:
         """Put every added base that the store lacks; then the session may be merged.
 
-        Raises StoreError when one can't be stored before `deadline` (time.monotonic).
+        Raises BaseCondemned, and StoreError when one can't be stored before `deadline` (time.monotonic).
         """
         with step("commit.upload"):
+            self._check_marks()
             added = list(StagedImage.objects.filter(session=self.session, action=Action.ADD).order_by("id"))
             self.total = len(added)
             futures = [self._threads.submit(self._put, image, patience, deadline) for image in added]
             _all_of(futures)
         with step("commit.uploaded"), write():
             UploadSession.objects.filter(pk=self.session.pk, state=State.COMMITTING).update(uploaded=True)
+
+    def _check_marks(self) -> None:
+        # After the claim: from then on no mark can be set on what this session adds.
+        added = StagedImage.objects.filter(session=self.session, action=Action.ADD)
+        if Condemned.objects.filter(ident__in=added.values("ident")).exists():
+            raise BaseCondemned(self.session.key)
 
     def _put(self, image: StagedImage, patience: Patience, deadline: float) -> None:
         with step("commit.upload"):

@@ -57,7 +57,7 @@ class Committer:
         self._puts = ThreadPoolExecutor(config.store_threads, "put")
         self._sessions = ThreadPoolExecutor(SESSIONS_AT_ONCE, "upload")
         self._uploads: dict[int, steps.Upload] = {}
-        self._broken: list[UploadSession] = []
+        self._aside: list[UploadSession] = []
         self._wake = threading.Event()
         self._waiters = Waiters()
         self._lane = threading.Thread(target=self._run_lane, name="lane", daemon=True)
@@ -154,14 +154,21 @@ class Committer:
             upload.run(patience, time.monotonic() + UPLOAD_SHARE * wait)
         except Stopped:
             return
+        except steps.BaseCondemned:
+            self._put_aside(upload)
+            return
         except StoreError as error:
             merge.give_back(upload.session, "store-unavailable", f"an image could not be stored: {error}")
         except Exception:
             log.exception("the upload of session %s broke off; it is tried again", upload.session.key)
-            self._broken.append(upload.session)
+            self._put_aside(upload)
         finally:
             self._uploads.pop(upload.session.pk, None)
         self._wake.set()
+
+    def _put_aside(self, upload: steps.Upload) -> None:
+        """Leave it to a later tick: a thread that waited here would be missing for other sessions."""
+        self._aside.append(upload.session)
 
     def _await(self, session: UploadSession, settled: threading.Event, deadline: float) -> None:
         """Wait until the session is settled, or nothing will come of it here; `session` is its row then."""
@@ -220,9 +227,9 @@ class Committer:
         return bool(every) and time.monotonic() - self._shipped_seen > every
 
     def _adopt_orphans(self) -> None:
-        """Take over the uploads of workers that died, and begin again what broke off here."""
-        while self._broken:
-            self._begin(self._broken.pop())
+        """Take over the uploads of workers that died, and begin again what was put aside here."""
+        for _ in range(len(self._aside)):
+            self._begin(self._aside.pop(0))
         orphans = UploadSession.objects.filter(state=State.COMMITTING, uploaded=False).exclude(committer=self.name)
         for session in orphans:
             lock = acquire(self._workers / session.committer, wait=False)

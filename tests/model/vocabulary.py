@@ -13,6 +13,9 @@ IN_CHAIN = frozenset(
 IN_PRUNING = frozenset({"base.put", "base.known", "prune.delete", "start.find", "snapshot.final"})
 
 NOT_MODELLED = {
+    "reconcile.condemn": "its model is of its own: it needs objects, not the chain",
+    "reconcile.delete": "as reconcile.condemn",
+    "reconcile.clear": "as reconcile.condemn",
     "commit.upload": "names of bases are their digests: a PUT in any order, however often, does no harm",
     "commit.uploaded": "one step with the claim: what is not uploaded yet is not merged",
     "snapshot.compare": "it decides whether a snapshot is wanted, not what is in it",

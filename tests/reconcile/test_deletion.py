@@ -16,6 +16,7 @@ from imagerepo.catalogue.models import Condemned
 from imagerepo.durability.gate import write
 from imagerepo.errors import Fenced, ObjectNotFound
 from imagerepo.reconcile.deletion import Deleter, Outcome
+from imagerepo.sessions import expiry
 from imagerepo.sessions.models import State, UploadSession
 from imagerepo.store import names
 from imagerepo.testing.faulty import FOR_GOOD, Fault, FaultyStore
@@ -108,8 +109,8 @@ def test_what_any_row_refers_to_is_protected(worker: Worker, deleter: Deleter, s
 
 def test_what_was_staged_and_given_up_is_not_protected(worker: Worker, deleter: Deleter) -> None:
     session = worker.stage(X)
-    worker.spool.drop_session(session.key)
-    session.delete()
+    with write():
+        expiry.end(session, "abort")
     assert deleter.delete([IDENT], grace=NO_GRACE) == {IDENT: Outcome.DELETED}
 
 

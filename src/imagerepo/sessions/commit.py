@@ -37,6 +37,8 @@ from imagerepo.testing.failpoints import step
 def claim(session: UploadSession, committer: str) -> bool:
     """open → committing. False: a commit of it is under way or done already, so there is one to join.
 
+    A session that adds nothing has nothing to upload: it may be merged from then on.
+
     Raises NothingToCommit, and WrongState where it was aborted or has expired.
     """
     if session.state in (State.COMMITTING, State.MERGED, State.LIVE):
@@ -45,18 +47,21 @@ def claim(session: UploadSession, committer: str) -> bool:
         session.refresh_from_db()
         if session.state in (State.COMMITTING, State.MERGED, State.LIVE):
             return False
-        if session.state == State.OPEN and not _has_changes(session):
+        actions = _actions(session)
+        if session.state == State.OPEN and not actions:
             raise NothingToCommit(
                 f"session {session.key} has no changes: stage some, or delete it",
                 session=session.key,
                 state=State.OPEN,
             )
-        move(session, "claim", committer=committer, uploaded=False, error=None)
+        move(session, "claim", committer=committer, uploaded=Action.ADD not in actions, error=None)
     return True
 
 
-def _has_changes(session: UploadSession) -> bool:
-    return StagedImage.objects.filter(session=session).exclude(action=Action.NONE).exists()
+def _actions(session: UploadSession) -> set[str]:
+    """What the session does to images."""
+    staged = StagedImage.objects.filter(session=session).exclude(action=Action.NONE)
+    return set(staged.values_list("action", flat=True).distinct())
 
 
 class BaseCondemned(Exception):

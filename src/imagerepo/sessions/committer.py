@@ -96,10 +96,12 @@ class Committer:
         self._check_writable(session)
         deadline = time.monotonic() + wait
         with self._waiters.waiting(session.pk) as settled:
-            if steps.claim(session, self.name):
-                self._begin(session)
-            else:
+            if not steps.claim(session, self.name):
                 settled.set()
+            elif session.uploaded:
+                self._wake.set()
+            else:
+                self._begin(session)
             self._await(session, settled, deadline)
         if session.state in UNDER_WAY:
             self._check_writable(session)

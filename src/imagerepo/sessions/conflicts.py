@@ -6,7 +6,7 @@ Current means merged, also where that is not live yet: a merge compares with the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypedDict
 
 from django.db.models import Max, QuerySet
@@ -39,16 +39,25 @@ def of_changes(changes: Iterable[StagedImage]) -> dict[str, Conflict]:
 def _conflicts(changes: QuerySet[StagedImage]) -> Iterator[Conflict]:
     idents = changes.values("ident")
     versions = ImageVersion.objects.filter(image__ident__in=idents, valid_to=FOREVER).select_related("image")
-    current = {version.image.ident: version for version in versions}
-    for change in changes.order_by("id"):
-        conflict = _conflict(change, current.get(change.ident))
+    return between(changes.order_by("id"), {version.image.ident: version for version in versions}, {})
+
+
+def between(
+    changes: Iterable[StagedImage], current: Mapping[str, ImageVersion], removed: Mapping[str, int]
+) -> Iterator[Conflict]:
+    """Those of `changes` that come too late, where `current` are the versions now, by ident.
+
+    `removed` tells of images without one which revision removed them, where rows don't say so yet.
+    """
+    for change in changes:
+        conflict = _conflict(change, current.get(change.ident), removed)
         if conflict is not None:
             yield conflict
 
 
-def _conflict(change: StagedImage, current: ImageVersion | None) -> Conflict | None:
+def _conflict(change: StagedImage, current: ImageVersion | None, removed: Mapping[str, int]) -> Conflict | None:
     if current is None:
-        return _removed(change) if change.action == Action.UPDATE else None
+        return _removed(change, removed.get(change.ident)) if change.action == Action.UPDATE else None
     if change.action == Action.ADD:
         return _added(change, current) if _says_else(change, current) else None
     if change.base_version != current.pk:
@@ -78,12 +87,16 @@ def _changed(change: StagedImage, current: ImageVersion) -> Conflict:
     )
 
 
-def _removed(change: StagedImage) -> Conflict:
-    versions = ImageVersion.objects.filter(image__ident=change.ident)
-    revision = versions.aggregate(newest=Max("valid_to"))["newest"]
+def _removed(change: StagedImage, revision: int | None) -> Conflict:
+    revision = revision or _last_end(change.ident)
     return Conflict(
         ident=change.ident,
         code="removed",
         revision=revision,
         detail=f"revision {revision} removed the image after this {change.action} was staged",
     )
+
+
+def _last_end(ident: str) -> int:
+    newest: int = ImageVersion.objects.filter(image__ident=ident).aggregate(newest=Max("valid_to"))["newest"]
+    return newest

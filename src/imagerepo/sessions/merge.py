@@ -6,26 +6,22 @@ head. Both are pure database work and both may be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import chain, groupby, islice
+from operator import attrgetter
 
-from django.db.models import Max
+from django.db.models import Count, Max
 from django.utils import timezone
 
-from imagerepo.catalogue.models import (
-    DESCRIPTIVE_FIELDS,
-    FOREVER,
-    TECHNICAL_FIELDS,
-    Head,
-    Image,
-    ImageVersion,
-    Revision,
-)
+from imagerepo.catalogue.models import Head, Revision
 from imagerepo.durability.gate import write
 from imagerepo.errors import WrongState
 from imagerepo.sessions import conflicts
 from imagerepo.sessions.counting import NOTHING, Counts
-from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, move
+from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, move, move_all
+from imagerepo.sessions.pending import Pending
 from imagerepo.testing.failpoints import step
 
 BATCH = 500
@@ -56,105 +52,107 @@ def merge_waiting() -> None:
     A session whose changes conflict goes back to `open`, with the conflicts as its error.
     """
     with step("commit.merge"), write(durable=True):
-        ready = UploadSession.objects.filter(state=State.COMMITTING, uploaded=True).order_by("id")
-        for session in list(ready):
-            _merge(session)
+        ready = list(UploadSession.objects.filter(state=State.COMMITTING, uploaded=True).order_by("id"))
+        revisions = Revisions()
+        for group in _groups(ready):
+            _merge_group(group, revisions)
+        revisions.write()
 
 
-def _merge(session: UploadSession) -> None:
-    found = conflicts.of(session)
-    if found:
-        detail = f"{len(found)} of its changes conflict with what was committed meanwhile"
-        error = {"code": "conflict", "detail": detail, "conflicts": found}
-        move(session, "give_back", error=error, committer="", uploaded=False)
-        return
-    number = newest_revision() + 1
-    now = timezone.now()
-    counts = _apply(session, number, now)
-    Revision.objects.create(
-        number=number,
-        session=session.key,
-        title=session.title,
-        owner=session.owner,
-        committed_at=now,
-        added=counts["add"],
-        updated=counts["update"],
-        removed=counts["remove"],
-    )
-    move(session, "merge", revision=number, counts=counts, error=None)
+class Revisions:
+    """The revisions that a merge allots, in memory until `write`."""
 
+    def __init__(self) -> None:
+        self._newest = newest_revision()
+        self._log: list[Revision] = []
 
-def _apply(session: UploadSession, number: int, now: datetime) -> Counts:
-    """Write the session's changes at revision `number`, and count those that change anything."""
-    counts = dict(NOTHING)
-    changes = StagedImage.objects.filter(session=session).exclude(action=Action.NONE).order_by("id")
-    for batch in _batches(changes.iterator(BATCH)):
-        current = _current_versions(change.ident for change in batch)
-        effective = [change for change in batch if _takes_effect(change, current.get(change.ident))]
-        images = _images(effective)
-        _close((current[change.ident] for change in effective if change.ident in current), number)
-        ImageVersion.objects.bulk_create(
-            _version(change, images[change.ident], current.get(change.ident), number, now)
-            for change in effective
-            if change.action != Action.REMOVE
+    @property
+    def next(self) -> int:
+        return self._newest + 1
+
+    def allot(self, session: UploadSession, now: datetime, counts: Counts) -> None:
+        """Give the session the next number, and note what it did there: committing → merged."""
+        self._newest += 1
+        self._log.append(
+            Revision(
+                number=self._newest,
+                session=session.key,
+                title=session.title,
+                owner=session.owner,
+                committed_at=now,
+                added=counts["add"],
+                updated=counts["update"],
+                removed=counts["remove"],
+            )
         )
-        for change in effective:
-            counts[change.action] += 1
-            counts["bytes"] += change.byte_size or 0
-    return counts
+        move(session, "merge", revision=self._newest, counts=counts, error=None)
+
+    def write(self) -> None:
+        Revision.objects.bulk_create(self._log)
 
 
-def _batches(changes: Iterable[StagedImage]) -> Iterable[list[StagedImage]]:
-    batch: list[StagedImage] = []
-    for change in changes:
-        batch.append(change)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
+def _groups(sessions: list[UploadSession]) -> Iterator[list[UploadSession]]:
+    """The sessions in their order, in groups of at most BATCH changes; one with more is a group of its own."""
+    changes = StagedImage.objects.filter(session__in=sessions).values("session").annotate(number=Count("id"))
+    sizes = dict(changes.values_list("session", "number"))
+    group: list[UploadSession] = []
+    room = BATCH
+    for session in sessions:
+        size = sizes.get(session.pk, 0)
+        if size > room and group:
+            yield group
+            group, room = [], BATCH
+        group.append(session)
+        room -= size
+    if group:
+        yield group
+
+
+def _merge_group(sessions: list[UploadSession], revisions: Revisions) -> None:
+    changes = StagedImage.objects.filter(session__in=sessions).exclude(action=Action.NONE)
+    batches = _batches(changes.order_by("session_id", "id").iterator(BATCH))
+    first = next(batches, [])
+    if len(first) < BATCH or len(sessions) > 1:
+        _merge_together(sessions, first, revisions)
+    else:
+        _merge_large(sessions[0], chain([first], batches), revisions)
+
+
+def _merge_together(sessions: list[UploadSession], changes: list[StagedImage], revisions: Revisions) -> None:
+    pending = Pending(changes)
+    of_session = {pk: list(mine) for pk, mine in groupby(changes, attrgetter("session_id"))}
+    for session in sessions:
+        mine = of_session.get(session.pk, [])
+        if found := pending.conflicts(mine):
+            _refuse(session, found)
+        else:
+            now = timezone.now()
+            revisions.allot(session, now, pending.apply(mine, revisions.next, now))
+    pending.write()
+
+
+def _merge_large(session: UploadSession, batches: Iterable[list[StagedImage]], revisions: Revisions) -> None:
+    """A session of more changes than should be held in memory: so they are read twice."""
+    if found := conflicts.of(session):
+        _refuse(session, found)
+        return
+    now, counts = timezone.now(), Counter(NOTHING)
+    for batch in batches:
+        pending = Pending(batch)
+        counts.update(pending.apply(batch, revisions.next, now))
+        pending.write()
+    revisions.allot(session, now, dict(counts))
+
+
+def _refuse(session: UploadSession, found: list[conflicts.Conflict]) -> None:
+    detail = f"{len(found)} of its changes conflict with what was committed meanwhile"
+    error = {"code": "conflict", "detail": detail, "conflicts": found}
+    move(session, "give_back", error=error, committer="", uploaded=False)
+
+
+def _batches(changes: Iterator[StagedImage]) -> Iterator[list[StagedImage]]:
+    while batch := list(islice(changes, BATCH)):
         yield batch
-
-
-def _current_versions(idents: Iterable[str]) -> dict[str, ImageVersion]:
-    versions = ImageVersion.objects.filter(image__ident__in=list(idents), valid_to=FOREVER)
-    return {version.image.ident: version for version in versions.select_related("image")}
-
-
-def _takes_effect(change: StagedImage, current: ImageVersion | None) -> bool:
-    """Conflicts are settled before: what is added already stays, what is removed already is gone."""
-    if change.action == Action.ADD:
-        return current is None
-    return current is not None
-
-
-def _images(changes: Iterable[StagedImage]) -> dict[str, Image]:
-    changes = list(changes)
-    idents = [change.ident for change in changes]
-    Image.objects.bulk_create(
-        (
-            Image(ident=change.ident, **{name: getattr(change, name) for name in TECHNICAL_FIELDS})
-            for change in changes
-            if change.action == Action.ADD
-        ),
-        ignore_conflicts=True,
-    )
-    return {image.ident: image for image in Image.objects.filter(ident__in=idents)}
-
-
-def _close(versions: Iterable[ImageVersion], number: int) -> None:
-    ImageVersion.objects.filter(pk__in=[version.pk for version in versions]).update(valid_to=number)
-
-
-def _version(
-    change: StagedImage, image: Image, current: ImageVersion | None, number: int, now: datetime
-) -> ImageVersion:
-    return ImageVersion(
-        image=image,
-        valid_from=number,
-        added_at=current.added_at if current else now,
-        updated_at=now,
-        **{name: getattr(change, name) for name in DESCRIPTIVE_FIELDS},
-    )
 
 
 def flip(head_after: int) -> list[str]:
@@ -165,8 +163,7 @@ def flip(head_after: int) -> list[str]:
     with step("commit.flip"), write():
         sessions = list(UploadSession.objects.filter(state=State.MERGED, revision__lte=head_after))
         Head.objects.filter(revision__lt=head_after).update(revision=head_after)
-        for session in sessions:
-            move(session, "flip")
+        move_all(sessions, "flip")
         StagedImage.objects.filter(session__in=sessions).delete()
     return [session.key for session in sessions]
 

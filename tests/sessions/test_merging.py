@@ -184,3 +184,13 @@ def test_a_session_of_any_size_is_merged_whole(
         upload(repository, session, world.image(number))
     assert repository.commit(session).counts["add"] == count
     assert ImageVersion.objects.filter(valid_from=session.revision).count() == count
+
+
+def test_an_update_keeps_the_time_when_its_image_was_added(repository: Repository) -> None:
+    world = World(repository, secrets.token_hex(8))
+    with holding_the_lane(repository):
+        world.make_live([("add", 0, "T")])
+        world.make_live([("describe", 0, "U")])
+    first, second = ImageVersion.objects.filter(image__ident=ident(world.image(0))).order_by("valid_from")
+    assert first.added_at == second.added_at == first.updated_at < second.updated_at
+    assert (first.valid_to, second.valid_to) == (second.valid_from, FOREVER)

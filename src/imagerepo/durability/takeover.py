@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 
-from imagerepo.durability import chain, restore
+from imagerepo.durability import chain, epochs, restore
 from imagerepo.durability.outbox import Entry, Outbox
 from imagerepo.durability.pages import Pages, connect, log_holds
 from imagerepo.durability.records import Header, Position
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import ChainState, Disk, Weight
 from imagerepo.errors import Damaged
+from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
 
@@ -46,6 +47,35 @@ def take_over(
         return _restored(disk, store, end, patience, progress) if end else _new(disk)
 
 
+def check_beginning(images: ObjectStore, snapshots: ObjectStore, epoch: int, patience: Patience) -> None:
+    """Where a start found no chain below its epoch: raise Damaged unless both stores are those of nobody.
+
+    A new, empty repository beside images that somebody committed would be worse than none. Raises Fenced where
+    they are of a server that began after this one.
+    """
+    with step("start.find"):
+        image = patience.ask(lambda: next(images.list(names.IMAGES), None))
+        record = patience.ask(lambda: _first_record(snapshots, epoch))
+        found = record or (image.name if image else None)
+        if found is None:
+            return
+        epochs.check_newest(snapshots, epoch, patience)
+        raise Damaged(
+            f"there is {found}, but no chain of snapshots that begins before it: are IMAGEREPO_STORE_URL and "
+            "IMAGEREPO_SNAPSHOT_URL right, and is all of the store there? To begin a new repository, name an empty "
+            "store or another prefix."
+        )
+
+
+def _first_record(snapshots: ObjectStore, after: int) -> str | None:
+    """A listed record of an epoch after this one. Those before are the chain's to explain (`chain.find_end`)."""
+    for info in snapshots.list(names.DB):
+        thing = names.parse(info.name)
+        if isinstance(thing, names.Record) and thing.epoch > after:
+            return info.name
+    return None
+
+
 def _restored(
     disk: Disk, store: ObjectStore, end: chain.Snapshot, patience: Patience, progress: restore.Progress
 ) -> Taken:
@@ -69,8 +99,9 @@ def _refuse_contradictions(disk: Disk, state: ChainState | None, end: chain.Snap
         return
     if end is None:
         raise Damaged(
-            f"the store is empty, but {disk.data_dir} holds {state.final.name} of a repository: is "
-            "IMAGEREPO_STORE_URL right? To begin a new repository, give it an empty data folder."
+            f"the store is empty, but {disk.data_dir} holds {state.final.name} of a repository: are "
+            "IMAGEREPO_STORE_URL and IMAGEREPO_SNAPSHOT_URL right? To begin a new repository, give it an empty data "
+            "folder."
         )
     if end.header.repository != state.repository:
         raise Damaged(

@@ -77,6 +77,8 @@ def start(
     patience = writer.patience
     writer_id, epoch = _reign(snapshots, patience)
     end = chain.find_end(snapshots, epoch, patience)
+    if end is None:
+        _check_beginning(store or open_store(config.resolved_store_url, config=config), snapshots, epoch, patience)
     taken = takeover.take_over(disk, snapshots, end, patience, progress)
     _migrate()
     _recover(end, kept=taken.kept)
@@ -105,6 +107,14 @@ def _reign(store: ObjectStore, patience: Patience) -> tuple[str, int]:
         epoch = epochs.claim(store, patience)
         if epochs.become_owner(store, epoch, writer_id, patience):
             return writer_id, epoch
+
+
+def _check_beginning(images: ObjectStore, snapshots: ObjectStore, epoch: int, patience: Patience) -> None:
+    try:
+        takeover.check_beginning(images, snapshots, epoch, patience)
+    finally:
+        if images is not snapshots:
+            images.close()
 
 
 def _migrate() -> None:

@@ -63,14 +63,15 @@ def prune(
 ) -> None:
     """Delete snapshots that no restore within IMAGEREPO_RETENTION_SECONDS needs. Lists them unless --delete."""
     config = boot()
-    cutoff = datetime.now(UTC) - timedelta(seconds=config.retention_seconds)
+    now = datetime.now(UTC)
     with writer(config, claim=claim) as lane_writer:
-        final = lane_writer.state.final
-        assert final is not None  # noqa: S101  # a server runs, so its opening record is final
-        end = chain.follow(lane_writer.store, final.link, patience())
-        plan = retention.plan(lane_writer.store, end, cutoff, patience())
-        if delete:
-            retention.apply(lane_writer, plan)
+        plan = retention.prune(
+            lane_writer,
+            now - timedelta(seconds=config.retention_seconds),
+            patience(),
+            abandoned=now - timedelta(seconds=config.grace_seconds),
+            delete=delete,
+        )
     note(f"{'deleted' if delete else 'would delete'} {len(plan.objects)} objects, {plan.bytes:,} bytes")
     rows = [{"object": info.name, "bytes": info.size} for info in plan.objects]
     show(rows, as_json=as_json, empty="nothing to prune")

@@ -2,21 +2,24 @@
 
 Kept is all that a restore to any moment since `cutoff` reads: everything from the newest base that is at
 least as old as that. Of the epoch which that base lies in, the owner, the opening record and the manifests
-stay for ever, as a start finds the chain by them; the epochs before it go whole.
+stay for ever, as a start finds the chain by them; the epochs before it go whole. Parts of a base that was never
+finished go once its epoch is over and they are old.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from imagerepo.durability import chain
+from imagerepo.durability import bases, chain
+from imagerepo.durability.locks import exclusive
+from imagerepo.durability.outbox import Outbox
 from imagerepo.durability.records import Header, Manifest
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.writer import Writer
-from imagerepo.errors import InvalidName, ObjectNotFound
+from imagerepo.errors import ObjectNotFound
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
 from imagerepo.testing.failpoints import step
@@ -27,33 +30,78 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Plan:
-    """Objects that may go, and the base that everything kept can be restored from."""
+    """Objects that may go, and the base that everything kept can be restored from; `end` was the newest record."""
 
     base: Header | Manifest | None
     objects: tuple[ObjectInfo, ...]
+    end: Header
 
     @property
     def bytes(self) -> int:
         return sum(info.size for info in self.objects)
 
 
-def plan(store: ObjectStore, end: chain.Snapshot, cutoff: datetime, patience: Patience) -> Plan:
-    """What may be deleted so that every state since `cutoff` can still be restored. Deletes nothing."""
+def prune(writer: Writer, cutoff: datetime, patience: Patience, *, abandoned: datetime, delete: bool) -> Plan:
+    """Plan, and `delete` what may go, while no base is in the making. Raises Fenced.
+
+    A base that is made meanwhile could consist of parts that an older one had.
+    """
+    with exclusive(writer.disk.bases_lock):
+        if delete:
+            bases.settle(writer)
+        final = writer.state.final
+        assert final is not None  # noqa: S101  # a server runs, so its opening record is final
+        end = chain.follow(writer.store, final.link, patience)
+        pruning = plan(writer.store, end, cutoff, patience, abandoned=abandoned)
+        if delete:
+            apply(writer, pruning)
+    return pruning
+
+
+def plan(
+    store: ObjectStore, end: chain.Snapshot, cutoff: datetime, patience: Patience, *, abandoned: datetime | None = None
+) -> Plan:
+    """What may be deleted so that every state since `cutoff` can still be restored. Deletes nothing.
+
+    Parts of older epochs that nothing names go too if they were written before `abandoned`.
+    """
     base = _base_before(store, end, cutoff, patience)
-    if base is None:
-        return Plan(None, ())
-    parts = _parts_before(store, base, patience) - _parts_from(store, base, patience)
     listed = patience.ask(lambda: list(store.list(names.DB)))
-    return Plan(base, tuple(info for info in listed if _may_go(info.name, base, parts)))
+    going: set[str] = set()
+    if base:
+        parts = _parts_before(store, base, patience) - _parts_from(store, base, patience)
+        going = {info.name for info in listed if _may_go(info.name, base, parts)}
+    if abandoned:
+        going |= _abandoned(store, end, listed, abandoned, patience)
+    return Plan(base, tuple(info for info in listed if info.name in going), end.header)
 
 
 def apply(writer: Writer, pruning: Plan) -> int:
-    """Delete what the plan says, oldest names first. Gives how many. Raises Fenced."""
+    """Delete what the plan says. Gives how many. Raises Fenced.
+
+    Parts go first, as they are found by the records that name them; and in the lane, as a record that is cut
+    meanwhile could name them again.
+    """
+    going = [info.name for info in pruning.objects]
     with step("prune.delete"):
-        for batch in _batches([info.name for info in pruning.objects]):
-            writer.look_for_newer_epoch()
-            writer.store.delete(batch)
-    return len(pruning.objects)
+        for batch in _batches([name for name in going if _is_part(name)]):
+            with writer.lane():
+                _delete(writer, sorted(set(batch) - _named_since(writer, pruning.end)))
+        for batch in _batches([name for name in going if not _is_part(name)]):
+            _delete(writer, batch)
+    return len(going)
+
+
+def _delete(writer: Writer, batch: list[str]) -> None:
+    writer.look_for_newer_epoch()
+    writer.store.delete(batch)
+
+
+def _named_since(writer: Writer, end: Header) -> set[str]:
+    """Parts that records after `end` name, also the one that is owed."""
+    records = chain.forward(writer.store, end.epoch, end.writer, end.seq + 1, writer.patience)
+    owed = Outbox(writer.disk.outbox).pending()
+    return _names(*(snapshot.header for snapshot in records), *([owed.header] if owed else []))
 
 
 def _base_before(
@@ -75,28 +123,68 @@ def _base_before(
 
 def _parts_from(store: ObjectStore, base: Header | Manifest, patience: Patience) -> set[str]:
     """Parts that the base, and the bases after it in its epoch, consist of."""
-    later = [manifest for manifest in _manifests(store, base, patience) if manifest.seq >= base.seq]
+    manifests = chain.every_manifest(store, base.epoch, base.writer, patience)
+    later = [manifest for manifest in manifests if manifest.seq >= base.seq]
     records = chain.forward(store, base.epoch, base.writer, base.seq, patience)
     return _names(base, *later, *(snapshot.header for snapshot in records))
 
 
 def _parts_before(store: ObjectStore, base: Header | Manifest, patience: Patience) -> set[str]:
     """Parts that the bases before it in its epoch consist of. What nothing names may be under way: it stays."""
-    earlier: list[Header | Manifest] = [
-        manifest for manifest in _manifests(store, base, patience) if manifest.seq < base.seq
-    ]
-    with suppress(ObjectNotFound):  # what lies behind was pruned before
-        start = chain.read(store, names.record(base.epoch, base.writer, base.seq), patience)
-        for snapshot in chain.back(store, start, patience):
-            if snapshot.header.epoch == base.epoch and snapshot.header.seq < base.seq:
-                earlier.append(snapshot.header)  # noqa: PERF401  # what was read before the end counts
+    manifests = chain.every_manifest(store, base.epoch, base.writer, patience)
+    earlier: list[Header | Manifest] = [manifest for manifest in manifests if manifest.seq < base.seq]
+    if base.seq > 1:  # else nothing lies between it and the opening record, which can be reached and so stays whole
+        earlier += _records_before(store, base, patience)
     return _names(*earlier)
 
 
-def _manifests(store: ObjectStore, base: Header | Manifest, patience: Patience) -> list[Manifest]:
-    count = chain.manifests(store, base.epoch, base.writer, patience)
-    every = (names.manifest(base.epoch, base.writer, number) for number in range(count))
-    return [chain.read_manifest(store, name, patience) for name in every]
+def _records_before(store: ObjectStore, base: Header | Manifest, patience: Patience) -> list[Header]:
+    """The records before it in its epoch."""
+    found: list[Header] = []
+    with suppress(ObjectNotFound):  # what lies behind was pruned before
+        start = chain.read(store, names.record(base.epoch, base.writer, base.seq), patience)
+        for snapshot in chain.back(store, start, patience):
+            if snapshot.header.epoch != base.epoch:
+                break
+            if snapshot.header.seq < base.seq:
+                found.append(snapshot.header)
+    return found
+
+
+def _abandoned(
+    store: ObjectStore, end: chain.Snapshot, listed: list[ObjectInfo], before: datetime, patience: Patience
+) -> set[str]:
+    """Parts that no snapshot names, of bases whose making a newer epoch ended. Those of this one may be under way."""
+    old = {info.name for info in listed if info.modified < before and _is_part(info.name)}
+    suspects = {name for name in old if _epoch(name) < end.header.epoch}
+    if not suspects:
+        return suspects
+    suspects -= _names(*chain.kept(store, end, patience))
+    epochs = {_epoch(name) for name in suspects}
+    for info in listed:
+        if not _is_part(info.name) and _epoch(info.name) in epochs:
+            suspects -= _names(*_read(store, info.name, patience))
+    return suspects
+
+
+def _read(store: ObjectStore, name: str, patience: Patience) -> list[Header | Manifest]:
+    """The record or manifest `name`, also one that is in no chain."""
+    with suppress(ObjectNotFound):
+        match names.parse(name):
+            case names.Record():
+                return [chain.read(store, name, patience).header]
+            case names.Manifest():
+                return [chain.read_manifest(store, name, patience)]
+    return []
+
+
+def _is_part(name: str) -> bool:
+    return isinstance(names.parse(name), names.Part)
+
+
+def _epoch(name: str) -> int:
+    thing = names.parse(name)
+    return thing.n if isinstance(thing, names.Owner) else getattr(thing, "epoch", 0)
 
 
 def _names(*bases: Header | Manifest) -> set[str]:
@@ -104,10 +192,7 @@ def _names(*bases: Header | Manifest) -> set[str]:
 
 
 def _may_go(name: str, base: Header | Manifest, parts: set[str]) -> bool:
-    try:
-        thing = names.parse(name)
-    except InvalidName:
-        return False
+    thing = names.parse(name)
     match thing:
         case names.Owner():
             return thing.n < base.epoch
@@ -121,5 +206,5 @@ def _may_go(name: str, base: Header | Manifest, parts: set[str]) -> bool:
             return False
 
 
-def _batches(every: list[str]) -> Iterator[Iterable[str]]:
+def _batches(every: list[str]) -> Iterator[list[str]]:
     return (every[start : start + BATCH] for start in range(0, len(every), BATCH))

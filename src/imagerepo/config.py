@@ -56,7 +56,9 @@ class Config(BaseSettings):
     cache_max_bytes: Count = Field(10 * GIB, description="Derivatives kept in the store, in bytes. Not in force yet.")
     session_seconds: Seconds = Field(86400.0, description="An open session's life without a write, in seconds.")
     grace_seconds: Seconds = Field(
-        172800.0, description="Age below which reconcile touches no object, in seconds. Not in force yet."
+        172800.0,
+        description="Age below which pruning deletes no part that nothing names, in seconds; and reconcile, which is "
+        "not built yet, no object.",
     )
     retention_seconds: Seconds = Field(
         2592000.0, description="How far back `imagerepo restore --at` reaches after a prune, in seconds."

@@ -39,6 +39,7 @@ ImagerepoError
 └── DurabilityError
     ├── Fenced                  a newer epoch exists: this writer may only read
     ├── Damaged                 the chain, or this disk, is not what it must be: stop and report
+    │   └── Missing             a name of the chain is absent: pruned a moment ago, or lost
     ├── NoRoom                  the local disk can't hold a database beside the live one
     ├── Doubtful                the WAL does not provably continue the chain
     └── InUse                   another process holds the data folder
@@ -229,6 +230,10 @@ class Damaged(DurabilityError):
     def __init__(self, message: str, *, name: str = "") -> None:
         super().__init__(message)
         self.name = name
+
+
+class Missing(Damaged):
+    pass
 
 
 class NoRoom(DurabilityError):

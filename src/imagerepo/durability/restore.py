@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,11 +19,13 @@ from imagerepo.durability.pages import quick_check
 from imagerepo.durability.records import Header, Manifest, Part
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Weight
-from imagerepo.errors import Damaged, NoRoom, ObjectNotFound
+from imagerepo.errors import Damaged, Missing, NoRoom, ObjectNotFound
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
 
 RESTORE_THREADS = 4
+MOST_TRIES = 3
+"""To read what is missing: a damaged chain is known by then from one that was pruned meanwhile."""
 BUILDING = "restoring"
 """Folder beside the database in which the new one is built."""
 ROOM_SHARE, ROOM_BYTES = 1.5, 32 << 20
@@ -74,7 +77,24 @@ def build(
     *,
     without: Collection[str] = (),
 ) -> Weight:
-    """Make a new file `database` that is the database as of `end`, checked. Raises as `restore` does."""
+    """Make a new file `database` that is the database as of `end`, checked. Raises as `restore` does.
+
+    What is missing may have been pruned meanwhile, behind a newer base: then it begins again.
+    """
+    for _ in range(MOST_TRIES - 1):
+        with suppress(Missing):
+            return _build(store, end, database, patience, progress, without)
+    return _build(store, end, database, patience, progress, without)
+
+
+def _build(
+    store: ObjectStore,
+    end: chain.Snapshot,
+    database: Path,
+    patience: Patience,
+    progress: Progress,
+    without: Collection[str],
+) -> Weight:
     with step("restore.fetch"):
         with effect("file.write deltas"):
             base, deltas = _collect(store, end, database.parent, patience, without)
@@ -114,7 +134,7 @@ def _collect(
             payload.write_bytes(snapshot.payload)
             deltas.append((snapshot.header, payload))
     except ObjectNotFound as error:
-        raise Damaged(f"the chain is broken: {error}", name=error.name) from error
+        raise Missing(f"the chain is broken: {error}", name=error.name) from error
     raise Damaged(f"no base lies behind {end.header.name}")
 
 
@@ -156,7 +176,7 @@ def _fetch_part(store: ObjectStore, base: Base, part: Part, target: Path, patien
         with step("restore.part"), effect("file.write part"):
             patience.ask(lambda: _write_part(store, part, target))
     except ObjectNotFound:
-        raise Damaged(f"{part.name} is missing: {base.name} needs it", name=base.name) from None
+        raise Missing(f"{part.name} is missing: {base.name} needs it", name=base.name) from None
     except Damaged as error:
         raise Damaged(f"{error}; {base.name} needs it", name=base.name) from None
     return part.size

@@ -1,0 +1,173 @@
+"""Which snapshot a restore takes: up to a revision or a moment, and where something of the chain is damaged."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imagerepo.durability import bases, choosing
+from imagerepo.durability.choosing import Wanted
+from imagerepo.errors import Damaged
+from imagerepo.store import names
+from imagerepo.store.backends import open_memory
+from imagerepo.testing.faulty import FaultyStore
+from tests.durability.reign import ONCE, Reign, rows
+
+
+@pytest.fixture
+def reign(tmp_path: Path) -> Iterator[Reign]:
+    reign = Reign(tmp_path / "data", FaultyStore(open_memory())).start()
+    yield reign
+    reign.close()
+
+
+class Restoring:
+    """Restores beside, and what it told meanwhile."""
+
+    def __init__(self, reign: Reign, folder: Path) -> None:
+        self._reign, self.database = reign, folder / "restored.sqlite3"
+        self.told: list[str] = []
+
+    def __call__(self, **wanted: object) -> list[int]:
+        last = names.parse(self._reign.last().header.name)
+        assert isinstance(last, names.Record)
+        store = self._reign.store
+        choosing.restore_wanted(store, last, self.database, Wanted(**wanted), ONCE, tell=self.told.append)
+        return rows(self.database)
+
+
+@pytest.fixture
+def restore(reign: Reign, tmp_path: Path) -> Restoring:
+    return Restoring(reign, tmp_path)
+
+
+def damage(reign: Reign, name: str) -> None:
+    with reign.store.get(name) as reader:
+        content = bytearray(reader.read())
+    content[-1] ^= 1
+    reign.store.put(name, io.BytesIO(content), media_type="x/y")
+
+
+def test_the_newest_up_to_a_revision_and_a_moment(reign: Reign, restore: Restoring) -> None:
+    moments = [reign.now()]
+    for _ in range(3):
+        reign.commit()
+        moments.append(reign.now())
+    reign.die()
+    reign.start()
+    reign.commit()
+    assert restore() == [1, 2, 3, 4]
+    for revision in range(5):
+        assert restore(revision=revision) == list(range(1, revision + 1))
+    assert restore(revision=9) == [1, 2, 3, 4]
+    for revision, moment in enumerate(moments):
+        assert restore(at=moment) == list(range(1, revision + 1))
+    assert restore(at=moments[3], revision=1) == restore(at=moments[1], revision=3) == [1]
+
+
+def test_a_damaged_record_is_named_and_never_passed_over_silently(reign: Reign, restore: Restoring) -> None:
+    headers = [reign.commit() for _ in range(4)]
+    damage(reign, headers[2].name)
+    with pytest.raises(Damaged, match=rf"{headers[2].name} .*--to-last-good"):
+        restore()
+    assert not restore.database.exists()
+    assert restore(to_last_good=True) == [1, 2]
+    assert len(restore.told) == 1
+    assert headers[2].name in restore.told[0]
+
+
+def test_a_missing_record_too(reign: Reign, restore: Restoring) -> None:
+    headers = [reign.commit() for _ in range(4)]
+    bases.make(reign.writer)
+    after = reign.commit()
+    reign.store.delete([headers[2].name])
+    assert restore() == [1, 2, 3, 4, 5], "what a base stands in for is not missed"
+    damage(reign, after.name)
+    assert restore(to_last_good=True) == [1, 2, 3, 4]
+
+
+def test_a_damaged_background_base_costs_nothing(reign: Reign, restore: Restoring) -> None:
+    reign.commit()
+    older = bases.make(reign.writer)
+    reign.commit()
+    newer = bases.make(reign.writer)
+    reign.commit()
+    damage(reign, newer.parts[0].name)
+    with pytest.raises(Damaged, match=newer.parts[0].name):
+        restore()
+    assert restore(to_last_good=True) == [1, 2, 3]
+    reign.store.delete([older.parts[0].name])
+    restore.told.clear()
+    assert restore(to_last_good=True) == [1, 2, 3]
+    assert [newer.name in restore.told[0], older.name in restore.told[1]] == [True, True]
+
+
+def test_a_manifest_whose_bytes_are_damaged_is_left_out_too(reign: Reign, restore: Restoring) -> None:
+    reign.commit()
+    manifest = bases.make(reign.writer)
+    reign.commit()
+    reign.store.put(manifest.name, io.BytesIO(b"nothing"), media_type="x/y")
+    reign.close()
+    last = names.Record(1, manifest.writer, 2)
+    found = choosing.restore_wanted(reign.store, last, restore.database, Wanted(to_last_good=True), ONCE)
+    assert found.header.head_after == 2
+    assert rows(restore.database) == [1, 2]
+
+
+def test_with_an_epochs_first_record_gone_the_last_of_the_epoch_before_is_taken(
+    reign: Reign, restore: Restoring
+) -> None:
+    reign.commit()
+    reign.die()
+    reign.start()
+    opening = reign.last().header
+    reign.commit()
+    damage(reign, opening.name)
+    assert restore(to_last_good=True) == [1]
+    assert opening.name in restore.told[0]
+
+
+def test_where_nothing_is_whole_it_says_so(reign: Reign, restore: Restoring) -> None:
+    reign.commit()
+    opening = names.record(1, reign.writer.state.writer, 0)
+    damage(reign, opening)
+    with pytest.raises(Damaged, match=opening):
+        restore(to_last_good=True)
+    assert not restore.database.exists()
+
+
+def test_an_older_revision_is_had_though_a_newer_record_is_damaged(reign: Reign, restore: Restoring) -> None:
+    headers = [reign.commit() for _ in range(4)]
+    damage(reign, headers[3].name)
+    assert restore(revision=2, to_last_good=True) == [1, 2]
+
+
+def test_a_failed_restore_leaves_the_file_that_was_there(reign: Reign, restore: Restoring) -> None:
+    header = reign.commit()
+    assert restore() == [1]
+    damage(reign, header.name)
+    with pytest.raises(Damaged):
+        restore()
+    assert rows(restore.database) == [1]
+
+
+def test_parts_that_vanish_on_the_way_are_looked_for_again(reign: Reign, restore: Restoring) -> None:
+    """A pruning that goes on meanwhile takes what a newer base stands in for."""
+    reign.commit()
+    older = bases.make(reign.writer)
+    reign.commit()
+    made, get = [], reign.store.get
+
+    def overtaken(name: str, **options: object):
+        if name == older.parts[0].name and not made:
+            made.append(name)
+            bases.make(reign.writer)
+            reign.store.delete([name])
+        return get(name, **options)
+
+    reign.store.get = overtaken
+    assert restore() == [1, 2]
+    assert made

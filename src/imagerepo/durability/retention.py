@@ -130,12 +130,15 @@ def _parts_from(store: ObjectStore, base: Header | Manifest, patience: Patience)
 
 
 def _parts_before(store: ObjectStore, base: Header | Manifest, patience: Patience) -> set[str]:
-    """Parts that the bases before it in its epoch consist of. What nothing names may be under way: it stays."""
+    """Parts that the bases before it in its epoch consist of. What nothing names may be under way: it stays.
+
+    The opening record stays, and with nothing between them it can be reached: then it stays whole.
+    """
+    if base.seq <= 1:
+        return set()
     manifests = chain.every_manifest(store, base.epoch, base.writer, patience)
-    earlier: list[Header | Manifest] = [manifest for manifest in manifests if manifest.seq < base.seq]
-    if base.seq > 1:  # else nothing lies between it and the opening record, which can be reached and so stays whole
-        earlier += _records_before(store, base, patience)
-    return _names(*earlier)
+    earlier = (manifest for manifest in manifests if manifest.seq < base.seq)
+    return _names(*earlier, *_records_before(store, base, patience))
 
 
 def _records_before(store: ObjectStore, base: Header | Manifest, patience: Patience) -> list[Header]:

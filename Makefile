@@ -58,11 +58,12 @@ corpus: setup  ## push a folder of good, bad and edge images (CORPUS=folder) and
 	$(BIN)/python -m imagerepo.testing.corpus "$(CORPUS)"
 
 .PHONY: soak
-soak: setup  ## the long runs: the model, explored widely; every second death; power cuts; many starts at once
+soak: setup  ## the long runs: the model, explored widely; every second death; power cuts; many starts at once; every planted bug
 	$(BIN)/python -m tests.model.soak
 	IMAGEREPO_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 0 tests/crash/test_second_death.py
 	$(BIN)/python -m tests.load.soak
 	$(BIN)/python -m tests.real.soak
+	$(BIN)/python -m tests.planted
 
 .PHONY: bench
 bench: setup  ## measure everything into bench/RESULTS.md (some minutes, some GB of disk)

@@ -24,6 +24,8 @@ PROGRESS_SECONDS = 60.0
 """Within which a server must have committed and shown something."""
 MOST_SECONDS_OF_A_LIFE = 2.5
 MOST_WORKERS_KILLED = 3
+OUR_ERROR = " ERROR imagerepo."
+"""In a server's log: a step broke off, as none may for want of other workers."""
 
 
 @dataclass
@@ -77,6 +79,7 @@ class Storm:
                 os.killpg(self._server.pid, signal.SIGKILL)
         for thread in running:
             thread.result()
+        assert OUR_ERROR not in self._server.output(), self._server.output()
         self.tally.lives += 1
 
     def _run(self, client: Writer | Reader, over: threading.Event) -> None:

@@ -20,7 +20,7 @@ from imagerepo.testing.faults import Fault, Hung, Op, Orders
 from imagerepo.testing.faulty import PHANTOMS
 from imagerepo.testing.history import History
 from imagerepo.testing.swift import Swift
-from imagerepo.testing.swift_requests import Answer, Dialect, Request, answer_from, forward, md5_of
+from imagerepo.testing.swift_requests import LAST_MODIFIED, Answer, Dialect, Request, answer_from, forward, md5_of
 
 HANG_SECONDS = 60.0
 """Longer than the time limit of any client in a test."""
@@ -99,7 +99,7 @@ class FaultySwift:
             self._keep_back(fault, op, name, request)
             return None
         if fault == "accepted" and op == "put":
-            return _told(202, ETag=md5_of(request.body))
+            return _told(202, **{"ETag": md5_of(request.body), "Last-Modified": LAST_MODIFIED})  # as of a 201
         if fault == "stale":
             return self._stale(name, request)
         answer = self._apply(op, name, request)

@@ -15,6 +15,7 @@ from imagerepo.store.swift_containers import epoch_containers
 from imagerepo.testing.faults import Op
 
 TIMEOUT_SECONDS = 60.0
+LAST_MODIFIED = "Thu, 01 Jan 2026 00:00:00 GMT"
 _OBJECT_OPS: dict[str, Op] = {"PUT": "put", "GET": "get", "HEAD": "stat", "DELETE": "delete"}
 _EPOCH_OPS: dict[str, Op] = {"PUT": "create_exclusive", "HEAD": "stat"}
 _OF_ONE_HOP = frozenset({"connection", "keep-alive", "transfer-encoding"})
@@ -100,7 +101,7 @@ def answer_from(copy: Request, request: Request) -> Answer:
     headers = {
         "Content-Type": copy.headers.get("Content-Type", "application/octet-stream"),
         "ETag": md5_of(copy.body),
-        "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT",
+        "Last-Modified": LAST_MODIFIED,
     }
     status, body = 200, copy.body
     if wanted := request.headers.get("Range"):

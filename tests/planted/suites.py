@@ -1,0 +1,50 @@
+"""The general suites: what they explore is the service, and none was written for one of the bugs.
+
+A test of exactly the line that a bug changes catches it too, and proves nothing about the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PYTEST = ("pytest", "-x", "-q", "-p", "no:cacheprovider")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """`what` are pytest's arguments. A run that takes longer than `seconds` counts as none."""
+
+    name: str
+    what: tuple[str, ...]
+    seconds: float = 900.0
+    quick: bool = False
+    """Seconds, and not minutes: `make test` may plant a bug for it."""
+
+    def command(self, seed: int) -> tuple[str, ...]:
+        """For `python -m`."""
+        return *PYTEST, f"--hypothesis-seed={seed}", *self.what
+
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        # Several processes that write, read and cut one database.
+        Suite(
+            "pages",
+            ("tests/durability/test_pages_together.py", "tests/durability/test_pages.py", "-k", "busy or at_once"),
+            quick=True,
+        ),
+        # A real server dies at every failpoint of a start and of two commits, its disk lost.
+        Suite("crash", ("tests/crash/test_failpoints.py", "-k", "loses_nothing")),
+        # The start that recovers from that dies too; disks are kept and lost.
+        Suite("second-death", ("tests/crash/test_second_death.py",)),
+        # Power cuts under 8 writers and 16 readers.
+        Suite("storm", ("tests/load",)),
+        # The store's contract, on every backend, and under every fault.
+        Suite("contracts", ("tests/contracts/test_faults.py", "tests/contracts/test_object_store.py")),
+        # The same on three replicas, of which one is down, or hangs, or lags.
+        Suite("replicas", ("tests/real/test_swift_of_three.py",)),
+        # Two servers on one real Swift, of which the older rests anywhere in a commit.
+        Suite("reigns", ("tests/real/test_reigns.py", "-k", "one")),
+    )
+}

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver
 
-from imagerepo.api import browse, delivery, operations, problem_pages, session_images, sessions
+from imagerepo.api import audit, browse, delivery, operations, problem_pages, session_images, sessions
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *problem_pages.urlpatterns,
@@ -11,6 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *browse.urlpatterns,
     *delivery.urlpatterns,
     *operations.urlpatterns,
+    *audit.urlpatterns,
 ]
 
 handler400 = "imagerepo.api.handlers.bad_request"

@@ -103,6 +103,18 @@ class Revision(models.Model):
     removed = models.PositiveIntegerField(default=0)
 
 
+class AuditEntry(models.Model):
+    """Who did what: written in the transaction of the deed itself, so that it lasts exactly if the deed does."""
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=100, help_text="A token's name, or the part of the service that did it.")
+    action = models.CharField(max_length=24)
+    subject = models.CharField(max_length=100, help_text="The session, token, ident or plan that it was done to.")
+    revision = models.PositiveBigIntegerField(null=True, help_text="The revision that it made.")
+    detail = models.JSONField(default=dict)
+
+
 class Head(models.Model):
     """One row: the newest revision that is live."""
 

@@ -15,7 +15,8 @@ from operator import attrgetter
 from django.db.models import Count, Max
 from django.utils import timezone
 
-from imagerepo.catalogue.models import Head, Revision
+from imagerepo.catalogue.deeds import Deed, entry
+from imagerepo.catalogue.models import AuditEntry, Head, Revision
 from imagerepo.durability.gate import write
 from imagerepo.errors import WrongState
 from imagerepo.sessions import conflicts
@@ -65,6 +66,7 @@ class Revisions:
     def __init__(self) -> None:
         self._newest = newest_revision()
         self._log: list[Revision] = []
+        self._audit: list[AuditEntry] = []
 
     @property
     def next(self) -> int:
@@ -85,10 +87,13 @@ class Revisions:
                 removed=counts["remove"],
             )
         )
+        did = {name: counts[name] for name in ("add", "update", "remove") if counts[name]}
+        self._audit.append(entry(session.owner, Deed.COMMIT, session.key, revision=self._newest, **did))
         move(session, "merge", revision=self._newest, counts=counts, error=None)
 
     def write(self) -> None:
         Revision.objects.bulk_create(self._log)
+        AuditEntry.objects.bulk_create(self._audit)
 
 
 def _groups(sessions: list[UploadSession]) -> Iterator[list[UploadSession]]:

@@ -7,6 +7,7 @@ import secrets
 
 from django.utils import timezone
 
+from imagerepo.catalogue.deeds import OPERATOR, Deed, entry
 from imagerepo.catalogue.models import Token
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import ConfigError
@@ -33,6 +34,7 @@ def create(writer: Writer, name: str, role: str) -> str:
         if Token.objects.filter(name=name).exists():
             raise ConfigError(f"there is a token named {name!r} already: choose another name")
         Token.objects.create(name=name, role=role, digest=token_digest(token), created_at=timezone.now())
+        entry(OPERATOR, Deed.TOKEN, name, role=role).save()
 
     lane.publish(writer, insert)
     return token

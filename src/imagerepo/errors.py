@@ -40,6 +40,7 @@ ImagerepoError
     ├── Fenced                  a newer epoch exists: this writer may only read
     ├── Damaged                 the chain, or this disk, is not what it must be: stop and report
     │   └── Missing             a name of the chain is absent: pruned a moment ago, or lost
+    ├── DiskFails               the local disk does not take what is written
     ├── NoRoom                  the local disk can't hold a database beside the live one
     ├── Doubtful                the WAL does not provably continue the chain
     └── InUse                   another process holds the data folder
@@ -233,6 +234,10 @@ class Damaged(DurabilityError):
 
 
 class Missing(Damaged):
+    pass
+
+
+class DiskFails(DurabilityError):
     pass
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import html
 import json
 
@@ -73,6 +74,15 @@ def test_a_full_disk_is_answered_507_wherever_it_is_noticed():
     answer = handlers.handle(OperationalError("database or disk is full"), context)
     assert answer is not None and answer.status_code == 507
     assert handlers.handle(OperationalError("no such table"), context) is None
+
+
+def test_a_failing_disk_is_answered_503_wherever_it_is_noticed():
+    context = {"request": RequestFactory().get("/somewhere")}
+    for error in (OperationalError("disk I/O error"), OSError(errno.EIO, "Input/output error")):
+        answer = handlers.handle(error, context)
+        assert answer is not None and answer.status_code == 503
+        assert json.loads(answer.content)["type"] == "/problems/disk-failing"
+    assert handlers.handle(OSError(errno.ENOENT, "No such file"), context) is None
 
 
 def test_a_problem_that_a_session_keeps_is_one():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from django.db import OperationalError
@@ -10,7 +11,7 @@ from rest_framework import exceptions as drf
 
 from imagerepo.api.answers import answer
 from imagerepo.api.problems import BAD_REQUEST, FORBIDDEN, INTERNAL_ERROR, NOT_FOUND, Kind, kind_of, members
-from imagerepo.errors import SpoolFull
+from imagerepo.errors import DiskFails, ImagerepoError, SpoolFull
 
 MEDIA_TYPE = "application/problem+json"
 CHALLENGE = 'Bearer realm="imagerepo"'
@@ -26,7 +27,7 @@ def respond(kind: Kind, detail: str, request: HttpRequest, **more: Any) -> HttpR
 
 def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     """DRF's exception handler. None, for a defect, lets Django log it and answer 500."""
-    error = _disk_full(error) or error
+    error = _of_the_disk(error) or error
     kind = kind_of(error)
     if kind is None:
         return None
@@ -67,8 +68,11 @@ def _headers(kind: Kind) -> dict[str, str]:
     return headers
 
 
-def _disk_full(error: Exception) -> SpoolFull | None:
-    """SQLite says only in words that its disk is full."""
-    if isinstance(error, OperationalError) and "disk is full" in str(error):
+def _of_the_disk(error: Exception) -> ImagerepoError | None:
+    """What a failing disk means. SQLite tells of it in words only."""
+    said = str(error) if isinstance(error, OperationalError) else ""
+    if "disk is full" in said:
         return SpoolFull("the local disk is full: the change was not written")
+    if "disk I/O error" in said or (isinstance(error, OSError) and error.errno == errno.EIO):
+        return DiskFails("the local disk fails: the change was not written")
     return None

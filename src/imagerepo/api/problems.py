@@ -187,6 +187,13 @@ TABLE: dict[type[BaseException], Kind] = {
         "The service's local disk is full. Commit or abort open sessions, then send it again.",
         close=True,
     ),
+    errors.DiskFails: Kind(
+        "disk-failing",
+        503,
+        "The service's local disk fails",
+        "The change was not made; what is committed is safe in the object store. Its operator should look at once.",
+        retry_after=60,
+    ),
     errors.LargerThanBase: Kind(
         "larger-than-base", 400, "Larger than the base image", "Derivatives are never enlarged."
     ),

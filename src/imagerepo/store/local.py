@@ -2,6 +2,10 @@
 
 An object is written to `incoming/`, fsynced, renamed to its place, and the folder it came into fsynced. Images
 are spread over 256 folders by the first two digits of their ident; other names are paths as they stand.
+
+What is shown to those who ask for the newest lasts: another writer may have renamed it and not synced the folder
+yet, so that is done first. A name whose sync failed is made anew before, as the kernel may take what it could not
+write for written.
 """
 
 from __future__ import annotations
@@ -53,6 +57,7 @@ class LocalStore:
         self._root = root
         self._incoming = root / INCOMING
         self._durable = {root}
+        self._doubtful: set[Path] = set()
         with _translated("open", str(root)):
             _make_folders(root)
             self._make_durable(self._incoming)
@@ -79,13 +84,17 @@ class LocalStore:
                 incoming.rename(target)
         finally:
             incoming.unlink(missing_ok=True)
-        _settle("put", name, target.parent)
+        self._doubtful.discard(target)
+        self._settle("put", name, target)
         return info
 
     def get(self, name: str, *, newest: bool = False, byte_range: tuple[int, int] | None = None) -> ObjectReader:
+        path = self._path(name)
         with _translated("get", name):
-            file = self._path(name).open("rb")
+            file = path.open("rb")
         try:
+            if newest:
+                self._settle("get", name, path)
             info = _info(name, os.fstat(file.fileno()))
             begin, length = clip(info, byte_range)
             file.seek(begin)
@@ -95,15 +104,19 @@ class LocalStore:
         return FileReader(info, file, length)
 
     def stat(self, name: str, *, newest: bool = False) -> ObjectInfo:
+        path = self._path(name)
         with _translated("stat", name):
-            return _info(name, self._path(name).stat())
+            info = _info(name, path.stat())
+        if newest:
+            self._settle("stat", name, path)
+        return info
 
     def delete(self, names: Iterable[str]) -> None:
         for name in names:
             path = self._path(name)
             with _translated("delete", name), suppress(FileNotFoundError):
                 path.unlink()
-                _settle("delete", name, path.parent)
+                self._settle("delete", name, path)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         with _translated("list", prefix):
@@ -121,7 +134,7 @@ class LocalStore:
             except FileExistsError:
                 won = False
         # The loser waits for the disk too: it goes on to the next number, which must not outlive this one.
-        _settle("create_exclusive", name, path.parent)
+        self._settle("create_exclusive", name, path)
         return won
 
     def signed_url(self, name: str, *, seconds: float) -> str | None:
@@ -144,9 +157,24 @@ class LocalStore:
         if folder in self._durable:
             return
         self._make_durable(folder.parent)
+        if folder in self._doubtful:
+            _make_folder_anew(folder, self._incoming / uuid.uuid4().hex)
         folder.mkdir(exist_ok=True)
+        self._doubtful.add(folder)
         _sync_folder(folder.parent)
+        self._doubtful.discard(folder)
         self._durable.add(folder)
+
+    def _settle(self, op: str, name: str, path: Path) -> None:
+        """Make the name of `path` last, or its absence. It is seen already: a failure leaves it in doubt."""
+        try:
+            if path in self._doubtful and op != "delete":
+                _make_anew(path, self._incoming / uuid.uuid4().hex)
+            _sync_folder(path.parent)
+        except OSError as error:
+            self._doubtful.add(path)
+            raise InDoubt(f"{op} {name}: the folder can't be synced: {error.strerror}", op=op, name=name) from error
+        self._doubtful.discard(path)
 
     def _remove_abandoned(self) -> None:
         oldest = time.time() - ABANDONED_SECONDS
@@ -185,12 +213,20 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _settle(op: str, name: str, folder: Path) -> None:
-    """Make a change of `folder` durable. It is visible already: a failure leaves it in doubt."""
+def _make_anew(path: Path, incoming: Path) -> None:
+    """Put a copy of `path`, synced, in its place."""
+    with path.open("rb") as old:
+        _write_durably(incoming, old)
+    incoming.rename(path)
+
+
+def _make_folder_anew(folder: Path, incoming: Path) -> None:
+    """Put an empty folder in the place of `folder`, unless something is in it."""
+    incoming.mkdir()
     try:
-        _sync_folder(folder)
-    except OSError as error:
-        raise InDoubt(f"{op} {name}: the folder can't be synced: {error.strerror}", op=op, name=name) from error
+        incoming.rename(folder)
+    except OSError:
+        incoming.rmdir()
 
 
 def _info(name: str, status: os.stat_result) -> ObjectInfo:

@@ -58,9 +58,9 @@ corpus: setup  ## push a folder of good, bad and edge images (CORPUS=folder) and
 	$(BIN)/python -m imagerepo.testing.corpus "$(CORPUS)"
 
 .PHONY: soak
-soak: setup  ## the long runs: the model, explored widely; every second death; power cuts; many starts at once; every planted bug
+soak: setup  ## the long runs: the model, explored widely; deaths, power cuts, failing disks, starts at once; planted bugs
 	$(BIN)/python -m tests.model.soak
-	IMAGEREPO_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 0 tests/crash/test_second_death.py
+	IMAGEREPO_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 0 tests/crash/test_second_death.py tests/strace
 	$(BIN)/python -m tests.load.soak
 	$(BIN)/python -m tests.real.soak
 	$(BIN)/python -m tests.planted

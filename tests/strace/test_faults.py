@@ -16,7 +16,7 @@ from tests.strace.power import Platter
 from tests.strace.test_order import STORED
 
 SHARDS = 48 if sampling.SOAK else 1
-COMMITS, RESTORES, KEEPS = 9, 5, 3
+COMMITS, RESTORES, KEEPS = 8, 4, 3
 """Cases of a sample."""
 FAILING = (503, 507)
 """What a client may be answered while the disk fails or is full."""

@@ -268,6 +268,21 @@ class TestList:
             backend.put(stray, io.BytesIO(b"stray"), media_type="text/plain")
         assert listed(store) == [BASE]
 
+    def test_what_is_not_a_name_is_shown_to_whoever_asks_for_it(self, store: ObjectStore, backend: ObjectStore) -> None:
+        strays = {"a stray", "db/notes", "images/stray", f"{BASE}.tmp", f"{BASE}-064x64.jpg", "images-old/x", "z"}
+        for name in (BASE, RECORD, *strays):
+            backend.put(name, io.BytesIO(b"content"), media_type="text/plain")
+        store.create_exclusive("epochs/1")
+        shown = [info.name for info in store.list("", foreign=True)]
+        assert set(shown) == {BASE, RECORD, *strays}
+        of_grammar = [name for name in shown if name not in strays]
+        assert of_grammar == sorted(of_grammar)
+        assert {info.name for info in store.list("images/", after=f"{BASE}-", foreign=True)} == {
+            f"{BASE}-064x64.jpg", f"{BASE}.tmp", "images/stray"
+        }  # fmt: skip
+        with pytest.raises(InvalidName):
+            store.delete([f"{BASE}.tmp"])
+
     def test_epochs_are_not_listed(self, store: ObjectStore) -> None:
         store.create_exclusive("epochs/1")
         assert listed(store) == []

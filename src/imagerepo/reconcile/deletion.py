@@ -20,12 +20,12 @@ from typing import TypeAlias, TypeVar
 
 from django.utils import timezone
 
-from imagerepo.catalogue.models import Condemned, ImageVersion
+from imagerepo.catalogue.models import Condemned
 from imagerepo.durability.gate import write
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import InDoubt, ObjectNotFound, StoreError
+from imagerepo.reconcile.rows import referred_to
 from imagerepo.sessions import lane
-from imagerepo.sessions.models import StagedImage
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
 from imagerepo.testing.failpoints import step
@@ -134,7 +134,7 @@ class Deleter:
         condemned: list[str] = []
 
         def mark() -> None:
-            protected = _referred_to(idents)
+            protected = referred_to(idents)
             condemned.extend(ident for ident in idents if ident not in protected)
             if not condemned:
                 raise _NothingToCondemn
@@ -203,9 +203,3 @@ def _spared(found: ObjectInfo | Outcome, youngest: datetime) -> Outcome | None:
     if isinstance(found, Outcome):
         return found
     return Outcome.YOUNG if found.modified > youngest else None
-
-
-def _referred_to(idents: Sequence[str]) -> set[str]:
-    staged = StagedImage.objects.filter(ident__in=idents).values_list("ident", flat=True)
-    versions = ImageVersion.objects.filter(image__ident__in=idents).values_list("image__ident", flat=True)
-    return {str(ident) for ident in (*staged, *versions)}

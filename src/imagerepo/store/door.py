@@ -62,10 +62,10 @@ class Door:
             with _effect("delete", thing):
                 self._backend.delete([name])
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "", foreign: bool = False) -> Iterator[ObjectInfo]:
         with failpoints.effect(f"store.list {prefix.partition('/')[0]}"):
-            entries = self._backend.list(prefix, after=after)
-        return (info for info in entries if _is_object(info.name))
+            entries = self._backend.list(prefix, after=after, foreign=foreign)
+        return entries if foreign else (info for info in entries if _is_object(info.name))
 
     def create_exclusive(self, name: str) -> bool:
         thing = names.parse(name)

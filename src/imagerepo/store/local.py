@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imagerepo.errors import InDoubt, ObjectNotFound, StoreRefused, StoreUnavailable
-from imagerepo.store.names import DB, IMAGES
+from imagerepo.store.names import DB, EPOCHS, IMAGES
 from imagerepo.store.objects import ObjectInfo, ObjectReader, Properties
 from imagerepo.store.reading import FileReader, clip
 
@@ -118,8 +118,11 @@ class LocalStore:
                 path.unlink()
                 self._settle("delete", name, path)
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "", foreign: bool = False) -> Iterator[ObjectInfo]:
         with _translated("list", prefix):
+            if foreign:
+                yield from self._everything(prefix, after)
+                return
             for top in (DB, IMAGES):
                 if _may_hold(top, prefix, after):
                     yield from _walk(self._root / top, top, prefix, after)
@@ -142,6 +145,11 @@ class LocalStore:
 
     def close(self) -> None:
         pass
+
+    def _everything(self, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        for info in _walk(self._root, "", prefix, after):
+            if not info.name.startswith((f"{INCOMING}/", EPOCHS)):
+                yield info
 
     def _path(self, name: str) -> Path:
         if name.startswith(IMAGES):

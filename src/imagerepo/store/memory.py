@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 from imagerepo.errors import ObjectNotFound, StoreRefused
+from imagerepo.store.names import is_epoch
 from imagerepo.store.objects import ObjectInfo, ObjectReader, Properties
 from imagerepo.store.reading import FileReader, clip
 
@@ -66,9 +67,13 @@ class MemoryStore:
             for name in names:
                 self._kept.pop(name, None)
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "", foreign: bool = False) -> Iterator[ObjectInfo]:
         with self._lock:
-            found = [kept.info for name, kept in self._kept.items() if name.startswith(prefix) and name > after]
+            found = [
+                kept.info
+                for name, kept in self._kept.items()
+                if name.startswith(prefix) and name > after and not is_epoch(name)
+            ]
         return iter(sorted(found, key=lambda info: info.name))
 
     def create_exclusive(self, name: str) -> bool:

@@ -45,6 +45,7 @@ ROTATIONS = (0, 90, 180, 270)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WRITER = re.compile(r"[0-9a-f]{16}")
+_BASE = re.compile(r"images/[0-9a-f]{64}")
 _EPOCH = re.compile(r"epochs/[1-9][0-9]{0,17}")
 
 
@@ -276,6 +277,22 @@ def suggest(name: str) -> str | None:
 def is_epoch(name: str) -> bool:
     """Whether `name` is one that `create_exclusive` takes."""
     return _EPOCH.fullmatch(name) is not None
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` is a name of the grammar."""
+    try:
+        parse(text)
+    except InvalidName:
+        return False
+    return True
+
+
+def image_of(name: str) -> str | None:
+    """The ident of the image whose base or derivative `name` is; None for any other name. Quick for bases."""
+    if _BASE.fullmatch(name):
+        return name[len(IMAGES) :]
+    return name[len(IMAGES) :][:64] if name.startswith(IMAGES) and is_name(name) else None
 
 
 def is_ident(text: str) -> bool:

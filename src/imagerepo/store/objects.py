@@ -1,7 +1,7 @@
 """The seam: what imagerepo asks of an object store, and what it may rely on.
 
 One contract suite (tests/contracts/) runs over every backend. Names are checked at the door by
-`names.check`, both the ones given and the ones a listing returns (others are left out of it).
+`names.check`, both the ones given and the ones a listing returns (others are left out, unless asked for).
 """
 
 from __future__ import annotations
@@ -101,8 +101,12 @@ class ObjectStore(Protocol):
         """Delete each; one that is absent is fine."""
         ...
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """Objects whose names begin with `prefix` and sort after `after`, sorted by code point. May lag."""
+    def list(self, prefix: str, *, after: str = "", foreign: bool = False) -> Iterator[ObjectInfo]:
+        """Objects whose names begin with `prefix` and sort after `after`, sorted by code point. May lag.
+
+        With `foreign`, those too whose names the grammar refuses, as far as the backend can see them below the
+        repository's place: they can be named to a person, and nothing else can be done with them here.
+        """
         ...
 
     def create_exclusive(self, name: str) -> bool:

@@ -140,7 +140,7 @@ class SwiftStore:
             with suppress(ObjectNotFound):
                 self._cluster.call(call, self._deletion(name))
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "", foreign: bool = False) -> Iterator[ObjectInfo]:
         marker = self._begins + after if after else ""
         while page := self._page(prefix, marker):
             for entry in page:

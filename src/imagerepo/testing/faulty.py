@@ -119,9 +119,9 @@ class FaultyStore:
         for name in names:
             self._write("delete", name, lambda name=name: self._delete(name))  # type: ignore[misc]
 
-    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, after: str = "", foreign: bool = False) -> Iterator[ObjectInfo]:
         fault = self._read("list", prefix)
-        listing = self._store.list(prefix, after=after)
+        listing = self._store.list(prefix, after=after, foreign=foreign)
         if fault == "lagging":
             unseen = self._history.lately()
             return (info for info in listing if info.name not in unseen)

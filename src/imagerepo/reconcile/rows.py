@@ -1,0 +1,65 @@
+"""The rows' side: which images the database refers to, read a little at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from django.db.models import Exists, OuterRef
+
+from imagerepo.catalogue.models import FOREVER, Image, ImageVersion
+from imagerepo.sessions.models import StagedImage
+
+CHUNK = 5000
+"""Rows of one read. No read transaction is held between two: a long one would keep SQLite's log from ending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the rows say of a base: `size` in bytes, `md5` in hex.
+
+    `current`: it is live, or merged and about to be; else only retained revisions refer to it.
+    """
+
+    ident: str
+    size: int
+    md5: str
+    current: bool
+
+
+def rows(after: str = "", *, chunk: int = CHUNK) -> Iterator[Row]:
+    """Every image that any version refers to, sorted by ident, from beyond `after` on."""
+    while True:
+        found = _chunk(after, chunk)
+        yield from found
+        if len(found) < chunk:
+            return
+        after = found[-1].ident
+
+
+def referred_to(idents: Sequence[str]) -> set[str]:
+    """Those of `idents` that any row refers to: staged, merged, live or retained."""
+    staged = StagedImage.objects.filter(ident__in=idents).values_list("ident", flat=True)
+    versions = ImageVersion.objects.filter(image__ident__in=idents).values_list("image__ident", flat=True)
+    return {str(ident) for ident in (*staged, *versions)}
+
+
+def current(idents: Sequence[str]) -> set[str]:
+    """Those of `idents` that are live, or about to be."""
+    versions = ImageVersion.objects.filter(image__ident__in=idents, valid_to=FOREVER)
+    return {str(ident) for ident in versions.values_list("image__ident", flat=True)}
+
+
+def how_many() -> int:
+    """Images of which there are rows."""
+    return Image.objects.count()
+
+
+def _chunk(after: str, most: int) -> list[Row]:
+    versions = ImageVersion.objects.filter(image=OuterRef("pk"))
+    images = Image.objects.filter(Exists(versions))
+    if after:
+        images = images.filter(ident__gt=after)
+    columns = images.annotate(current=Exists(versions.filter(valid_to=FOREVER))).order_by("ident")
+    found = columns.values_list("ident", "byte_size", "md5", "current")[:most]
+    return [Row(str(ident), size, bytes(md5).hex(), now) for ident, size, md5, now in found]

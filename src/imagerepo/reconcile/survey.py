@@ -1,0 +1,269 @@
+"""The survey: the store's listing and the rows, both sorted by ident, walked side by side.
+
+What stands on one side only is a candidate, and confirmed before it is a finding: of an orphan, that no row has
+come meanwhile, and its age; of a missing or damaged base, by asking for its newest copy. So a listing may lag,
+repeat itself or go back: it only makes candidates. Memory holds one batch of either side, never a whole one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+
+from imagerepo.durability.settle import Patience
+from imagerepo.errors import ObjectNotFound
+from imagerepo.reconcile.findings import Action, Code, Finding
+from imagerepo.reconcile.rows import CHUNK, Row, referred_to, rows
+from imagerepo.store import names
+from imagerepo.store.objects import ObjectInfo, ObjectStore
+
+THREADS = 8
+FIRST_LOOKED_AT = 1000
+"""Images of which one at least must be there: else the store is another one, or empty."""
+_READ_BYTES = 1 << 18
+_BEYOND = "~"
+"""Sorts after whatever follows an ident in a name."""
+
+T = TypeVar("T")
+U = TypeVar("U")
+Share = Callable[[], float]
+
+
+@dataclass(slots=True)
+class Stored:
+    """What the listing shows of one image."""
+
+    ident: str
+    base: ObjectInfo | None = None
+    derivatives: list[ObjectInfo] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """What was found up to the image `upto`, since the batch before; `rows` of them had a row."""
+
+    upto: str
+    rows: int
+    findings: list[Finding]
+
+
+class Survey:
+    """Walks store and rows. `before`: what was written since is too young to be an orphan.
+
+    `percent` of the bases are read and hashed (0 to 100). A store that does not answer raises StoreError as soon as
+    `patience` ends; whoever calls goes on from the last batch.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        before: datetime,
+        patience: Patience,
+        percent: float = 0.0,
+        chunk: int = CHUNK,
+        chance: Share = random.random,
+    ) -> None:
+        self._store, self._before, self._patience = store, before, patience
+        self._percent, self._chunk, self._chance = percent, chunk, chance
+        self._threads = ThreadPoolExecutor(THREADS, "survey")
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def finds_nothing(self) -> bool:
+        """Whether rows have bases, and the store has none of those that were asked for: it must be another one."""
+        first = [row.ident for row in islice(rows(chunk=FIRST_LOOKED_AT), FIRST_LOOKED_AT)]
+        for start in range(0, len(first), THREADS):
+            if any(self._each(lambda ident: self._stat(ident) is not None, first[start : start + THREADS])):
+                return False
+        return bool(first)
+
+    def images(self, after: str = "") -> Iterator[Surveyed]:
+        """Walk all images, from beyond the ident `after` on, a batch at a time."""
+        batch = _Batch()
+        listing = self._store.list(names.IMAGES, after=f"{names.base(after)}{_BEYOND}" if after else "", foreign=True)
+        upto = after
+        for stored, row in _joined(_grouped(listing, batch.foreign), rows(after, chunk=self._chunk)):
+            upto = stored.ident if stored else row.ident if row else upto
+            self._sort(batch, stored, row)
+            if batch.seen == self._chunk:
+                yield self._confirmed(batch, upto)
+                batch.clear()
+        yield self._confirmed(batch, upto)
+
+    def _sort(self, batch: _Batch, stored: Stored | None, row: Row | None) -> None:
+        batch.seen += 1
+        batch.rows += row is not None
+        if row is None:
+            if stored:
+                batch.orphans.append(stored)
+        elif stored is None or stored.base is None or not _agrees(stored.base, row):
+            batch.doubtful.append(row)
+        elif self._percent and self._chance() * 100 < self._percent:
+            batch.to_read.append(row)
+
+    def _confirmed(self, batch: _Batch, upto: str) -> Surveyed:
+        found = [*map(_foreign, batch.foreign), *self._orphans(batch.orphans)]
+        found += filter(None, self._each(self._look, batch.doubtful))
+        found += filter(None, self._each(self._read, batch.to_read))
+        return Surveyed(upto, batch.rows, found)
+
+    def _orphans(self, candidates: list[Stored]) -> Iterator[Finding]:
+        kept = referred_to([stored.ident for stored in candidates])
+        for stored in candidates:
+            if stored.ident not in kept:
+                yield from _of_orphan(stored, self._before)
+
+    def _look(self, row: Row) -> Finding | None:
+        info = self._stat(row.ident)
+        if info is None:
+            return _missing(row)
+        return None if _agrees(info, row) else _corrupt(row, _difference(info, row))
+
+    def _read(self, row: Row) -> Finding | None:
+        """Hash the base; where that is not its name, once more from the newest copy."""
+        for newest in (False, True):
+            try:
+                found = self._patience.ask(lambda newest=newest: self._digest(row.ident, newest))  # type: ignore[misc]
+            except ObjectNotFound:
+                return self._look(row)
+            if found == row.ident:
+                return None
+        return _corrupt(row, f"its bytes have the SHA-256 {found}")
+
+    def _stat(self, ident: str) -> ObjectInfo | None:
+        try:
+            return self._patience.ask(lambda: self._store.stat(names.base(ident), newest=True))
+        except ObjectNotFound:
+            return None
+
+    def _digest(self, ident: str, newest: bool) -> str:
+        digest = hashlib.sha256()
+        with self._store.get(names.base(ident), newest=newest) as reader:
+            while chunk := reader.read(_READ_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def _each(self, what: Callable[[U], T], of: Iterable[U]) -> list[T]:
+        return list(self._threads.map(what, of))
+
+
+def strangers(store: ObjectStore) -> Iterator[Finding]:
+    """Objects with foreign names outside of `images/`, but for those of another repository below this one's place."""
+    for after in ("", f"{names.IMAGES}{_BEYOND}"):
+        for info in store.list("", after=after, foreign=True):
+            if info.name.startswith(names.IMAGES):
+                if after == "":
+                    break
+            elif not (names.is_name(info.name) or _of_another_repository(info.name)):
+                yield _foreign(info)
+
+
+class _Batch:
+    """What was seen since the last batch, and is neither in order nor judged yet."""
+
+    def __init__(self) -> None:
+        self.foreign: list[ObjectInfo] = []
+        self.clear()
+
+    def clear(self) -> None:
+        self.seen = self.rows = 0
+        self.foreign.clear()
+        self.orphans: list[Stored] = []
+        self.doubtful: list[Row] = []
+        self.to_read: list[Row] = []
+
+
+def _grouped(listing: Iterable[ObjectInfo], foreign: list[ObjectInfo]) -> Iterator[Stored]:
+    """The listing by image. Entries that repeat or go back are passed over; foreign ones are put aside."""
+    last, stored = "", None
+    for info in listing:
+        ident = names.image_of(info.name)
+        if ident is None:
+            foreign.append(info)
+            continue
+        if info.name <= last:
+            continue
+        last = info.name
+        if stored is None or stored.ident != ident:
+            if stored:
+                yield stored
+            stored = Stored(ident)
+        if len(info.name) == len(names.IMAGES) + len(ident):
+            stored.base = info
+        else:
+            stored.derivatives.append(info)
+    if stored:
+        yield stored
+
+
+def _joined(stored: Iterator[Stored], known: Iterator[Row]) -> Iterator[tuple[Stored | None, Row | None]]:
+    one, other = next(stored, None), next(known, None)
+    while one or other:
+        if other is None or (one and one.ident < other.ident):
+            yield one, None
+            one = next(stored, None)
+        elif one is None or other.ident < one.ident:
+            yield None, other
+            other = next(known, None)
+        else:
+            yield one, other
+            one, other = next(stored, None), next(known, None)
+
+
+def _agrees(info: ObjectInfo, row: Row) -> bool:
+    return info.size == row.size and info.md5 in (None, row.md5)
+
+
+def _difference(info: ObjectInfo, row: Row) -> str:
+    if info.size != row.size:
+        return f"it has {info.size} bytes, and {row.size} were committed"
+    return f"it has the MD5 {info.md5}, and {row.md5} was committed"
+
+
+def _of_orphan(stored: Stored, before: datetime) -> Iterator[Finding]:
+    if stored.base and stored.base.modified < before:
+        detail = f"no row refers to it; {stored.base.size} bytes, written {_moment(stored.base)}"
+        yield Finding(Code.ORPHAN_BASE, stored.ident, stored.base.name, Action.DELETE_OBJECT, detail)
+    for info in stored.derivatives:
+        if info.modified < before:
+            detail = f"no row refers to its image; made {_moment(info)}"
+            yield Finding(Code.ORPHAN_DERIVATIVE, stored.ident, info.name, Action.DELETE_OBJECT, detail)
+
+
+def _missing(row: Row) -> Finding:
+    name = names.base(row.ident)
+    if row.current:
+        detail = "the image is live, and the store has lost it: a commit will remove it from the catalogue"
+        return Finding(Code.MISSING_BASE, row.ident, name, Action.REMOVE_ROW, detail)
+    detail = "only revisions before this one show the image, and the store has lost it: nothing to remove"
+    return Finding(Code.MISSING_BASE, row.ident, name, Action.NONE, detail)
+
+
+def _corrupt(row: Row, how: str) -> Finding:
+    detail = f"{how}; to mend it, put the file whose SHA-256 is its name back under that name"
+    return Finding(Code.CORRUPT_BASE, row.ident, names.base(row.ident), Action.NONE, detail)
+
+
+def _foreign(info: ObjectInfo) -> Finding:
+    detail = f"not a name of this service's; {info.size} bytes, written {_moment(info)}; it is left alone"
+    return Finding(Code.FOREIGN_OBJECT, None, info.name, Action.NONE, detail)
+
+
+def _of_another_repository(name: str) -> bool:
+    """Whether the name is one of the grammar below a prefix of its own."""
+    first, *others = name.split("/")
+    return f"{first}/" not in (names.IMAGES, names.DB) and any(
+        names.is_name("/".join(others[start:])) for start in range(len(others))
+    )
+
+
+def _moment(info: ObjectInfo) -> str:
+    return f"{info.modified:%Y-%m-%d %H:%M} UTC"

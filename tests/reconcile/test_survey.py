@@ -1,0 +1,262 @@
+"""Store and rows walked side by side: each kind of finding, and what listings may get wrong."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagerepo.catalogue.models import Image, ImageVersion
+from imagerepo.durability.settle import Patience
+from imagerepo.errors import StoreUnavailable
+from imagerepo.reconcile.findings import Action, Code, Finding, read
+from imagerepo.reconcile.survey import Survey, strangers
+from imagerepo.sessions.models import StagedImage, UploadSession
+from imagerepo.store import names
+from imagerepo.store.door import Door
+from imagerepo.store.memory import MemoryStore
+from imagerepo.store.objects import ObjectStore
+from imagerepo.testing.faulty import FaultyStore
+from tests.catalogue import rows
+from tests.reconcile.drift import Shuffled, add_row, ident_of, put, put_derivative
+
+X, Y, Z = b"an image", b"another image", b"a third"
+LATER = timedelta(hours=1)
+
+
+@pytest.fixture
+def backend() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def store(database: Path, backend: MemoryStore) -> FaultyStore:
+    """Beside a fresh database."""
+    return FaultyStore(Door(backend))
+
+
+def survey(
+    store: ObjectStore, *, grace: timedelta = -LATER, percent: float = 0.0, after: str = "", chunk: int = 3
+) -> list[Finding]:
+    patience = Patience(most_questions=2)
+    made = Survey(store, before=datetime.now(UTC) - grace, patience=patience, percent=percent, chunk=chunk)
+    try:
+        return [finding for batch in made.images(after) for finding in batch.findings]
+    finally:
+        made.close()
+
+
+def told(findings: Iterable[Finding]) -> list[tuple[Code, str | None, Action]]:
+    return [(finding.code, finding.ident, finding.action) for finding in findings]
+
+
+def test_nothing_is_found_where_store_and_rows_agree(store: FaultyStore) -> None:
+    assert survey(store) == []
+    for content in (X, Y, Z):
+        add_row(content)
+        put(store, content)
+        put_derivative(store, content)
+    store.calls.clear()
+    assert survey(store) == []
+    assert [op for op, _ in store.calls] == ["list"]
+
+
+def test_an_object_that_no_row_refers_to_is_an_orphan_and_so_are_its_derivatives(store: FaultyStore) -> None:
+    add_row(X)
+    put(store, X)
+    base, derivative = put(store, Y), put_derivative(store, Y)
+    found = survey(store)
+    assert [(finding.code, finding.object) for finding in found] == [
+        (Code.ORPHAN_BASE, base),
+        (Code.ORPHAN_DERIVATIVE, derivative),
+    ]
+    assert {finding.action for finding in found} == {Action.DELETE_OBJECT}
+
+
+def test_what_is_younger_than_the_grace_period_is_no_orphan(store: FaultyStore) -> None:
+    put(store, X)
+    put_derivative(store, X)
+    assert survey(store, grace=LATER) == []
+
+
+@pytest.mark.parametrize("state", ["staged", "merged", "retained"])
+def test_what_any_row_refers_to_is_no_orphan(store: FaultyStore, state: str) -> None:
+    put(store, X)
+    if state == "staged":
+        now = datetime.now(UTC)
+        session = UploadSession.objects.create(
+            owner="ann", created_at=now, expires_at=now, expires_in=1, base_revision=0
+        )
+        StagedImage.objects.create(session=session, ident=ident_of(X), action="add", staged_at=now)
+    else:
+        add_row(X, revision=7)
+    if state == "retained":
+        rows.remove(X.decode(), 8)
+    assert survey(store) == []
+
+
+def test_a_live_image_that_the_store_has_lost_is_to_be_removed(store: FaultyStore) -> None:
+    lost = add_row(X)
+    add_row(Y)
+    put(store, Y)
+    put_derivative(store, X)
+    assert told(survey(store)) == [(Code.MISSING_BASE, lost, Action.REMOVE_ROW)]
+
+
+def test_an_image_of_older_revisions_that_the_store_has_lost_is_told_and_left(store: FaultyStore) -> None:
+    lost = add_row(X)
+    rows.remove(X.decode(), 2)
+    assert told(survey(store)) == [(Code.MISSING_BASE, lost, Action.NONE)]
+
+
+def test_a_row_without_versions_is_nobodys(store: FaultyStore) -> None:
+    ident = add_row(X)
+    ImageVersion.objects.all().delete()
+    assert survey(store) == []
+    put(store, X)
+    assert told(survey(store)) == [(Code.ORPHAN_BASE, ident, Action.DELETE_OBJECT)]
+    assert Image.objects.exists()
+
+
+@pytest.mark.parametrize("damage", [b"longer than it was", b"same len"])
+def test_a_base_of_another_size_or_md5_is_corrupt_and_left(store: FaultyStore, damage: bytes) -> None:
+    ident = add_row(X)
+    put(store, damage, names.base(ident))
+    (finding,) = survey(store)
+    assert told([finding]) == [(Code.CORRUPT_BASE, ident, Action.NONE)]
+    assert "put the file" in finding.detail
+
+
+class WithoutMd5(FaultyStore):
+    """As a folder is: it knows sizes only."""
+
+    def list(self, prefix: str, *, after: str = "", foreign: bool = False):  # type: ignore[no-untyped-def]
+        for info in super().list(prefix, after=after, foreign=foreign):
+            yield type(info)(info.name, info.size, info.modified)
+
+
+def test_only_reading_shows_that_bytes_are_others_where_the_store_knows_no_md5(
+    database: Path, backend: MemoryStore
+) -> None:
+    store = WithoutMd5(Door(backend))
+    ident = add_row(X)
+    add_row(Y)
+    put(store, b"same len", names.base(ident))
+    put(store, Y)
+    assert survey(store) == []
+    (finding,) = survey(store, percent=100)
+    assert told([finding]) == [(Code.CORRUPT_BASE, ident, Action.NONE)]
+    assert ident_of(b"same len") in finding.detail
+
+
+def test_a_sample_reads_about_as_many_as_it_says(store: FaultyStore) -> None:
+    for number in range(300):
+        content = b"image %d" % number
+        add_row(content)
+        put(store, content)
+    store.calls.clear()
+    assert survey(store, percent=50, chunk=100) == []
+    assert 75 < [op for op, _ in store.calls].count("get") < 225
+
+
+def test_foreign_names_are_told_and_nothing_else_is_thought_of_them(store: FaultyStore, backend: MemoryStore) -> None:
+    ident = add_row(X)
+    put(store, X)
+    inside = ["images/readme", f"images/{ident}.tmp", f"images/{ident}-064x64.jpg"]
+    outside = ["db/notes", "photos/1.jpg", "zebra", "images-old"]
+    below = f"archive/{names.base(ident)}"
+    for name in (*inside, *outside, below, names.owner(1)):
+        backend.put(name, io.BytesIO(b"?"), media_type="text/plain")
+    found = survey(store)
+    assert sorted(str(finding.object) for finding in found) == sorted(inside)
+    assert sorted(str(finding.object) for finding in strangers(store)) == sorted(outside)
+    assert {(finding.code, finding.action) for finding in (*found, *strangers(store))} == {
+        (Code.FOREIGN_OBJECT, Action.NONE)
+    }
+
+
+def test_a_base_that_a_listing_does_not_show_is_asked_for(store: FaultyStore) -> None:
+    add_row(X)
+    put(store, X)
+    store.fail("list", "lagging")
+    assert survey(store) == []
+    assert ("stat", names.base(ident_of(X))) in store.calls
+
+
+def test_a_store_that_fails_is_no_store_that_has_lost_something(store: FaultyStore) -> None:
+    add_row(X)
+    add_row(Y)
+    put(store, Y)
+    store.fail("stat", "unavailable", times=2)
+    with pytest.raises(StoreUnavailable):
+        survey(store)
+
+
+def test_it_goes_on_from_where_it_was_broken_off(store: FaultyStore) -> None:
+    for number in range(20):
+        content = b"image %d" % number
+        if number % 2:
+            add_row(content)
+        if number % 3:
+            put(store, content)
+            put_derivative(store, content)
+    whole = survey(store)
+    made = Survey(store, before=datetime.now(UTC) + LATER, patience=Patience(), chunk=3)
+    begun = [next(batches) for batches in [made.images()]]
+    made.close()
+    assert [*begun[0].findings, *survey(store, after=begun[0].upto)] == whole
+
+
+def test_another_store_is_told_from_one_that_lost_some(store: FaultyStore) -> None:
+    made = Survey(store, before=datetime.now(UTC), patience=Patience())
+    assert not made.finds_nothing()
+    for number in range(30):
+        add_row(b"image %d" % number)
+    put(store, X)
+    assert made.finds_nothing()
+    put(store, b"image 17")
+    assert not made.finds_nothing()
+    made.close()
+
+
+CONTENTS = [b"%02d" % number for number in range(12)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    known=st.sets(st.sampled_from(CONTENTS)),
+    stored=st.sets(st.sampled_from(CONTENTS)),
+    order=st.lists(st.integers(0, 40), max_size=60),
+    chunk=st.integers(1, 5),
+)
+def test_a_listing_may_miss_repeat_and_go_back_as_it_likes(
+    known: set[bytes], stored: set[bytes], order: list[int], chunk: int
+) -> None:
+    """Nothing that is there is called missing, nothing that a row knows an orphan; a sound one shows all."""
+    ImageVersion.objects.all().delete()
+    Image.objects.all().delete()
+    store = Door(MemoryStore())
+    for content in known:
+        add_row(content)
+    for content in stored:
+        put(store, content)
+    missing = {(Code.MISSING_BASE, ident_of(content)) for content in known - stored}
+    orphans = {(Code.ORPHAN_BASE, ident_of(content)) for content in stored - known}
+    assert {finding[:2] for finding in told(survey(store, chunk=chunk))} == missing | orphans
+    seen = {finding[:2] for finding in told(survey(Shuffled(store, order), chunk=chunk))}  # type: ignore[arg-type]
+    assert missing <= seen <= missing | orphans
+
+
+@pytest.fixture(autouse=True)
+def _database(database: Path) -> None: ...
+
+
+def test_a_finding_is_read_as_it_was_written() -> None:
+    finding = Finding(Code.CORRUPT_BASE, "ab" * 32, None, Action.NONE, "ümlaut\nand line")
+    assert read(finding.line) == finding
+    assert finding.line.count(b"\n") == 1

@@ -36,6 +36,9 @@ ImagerepoError
 │   │   └── CommitFailed        the store failed: nothing happened, or it is being finished
 │   ├── InvalidMetadata         (has `errors`)
 │   └── NotInSession            the image is neither staged nor live
+├── ReconcileError
+│   ├── UnknownImage            neither the database nor a snapshot of it knows the image
+│   └── BeingCommitted          a session that changes the image is being committed just now
 └── DurabilityError
     ├── Fenced                  a newer epoch exists: this writer may only read
     ├── Damaged                 the chain, or this disk, is not what it must be: stop and report
@@ -212,6 +215,18 @@ class Conflicted(WrongState):
 
 class CommitFailed(WrongState):
     """`state` is `open` (nothing happened) or `merged` (in doubt, being finished: never "failed")."""
+
+
+class ReconcileError(ImagerepoError):
+    """A request on what store and database have in common that can't be carried out."""
+
+
+class UnknownImage(ReconcileError):
+    pass
+
+
+class BeingCommitted(ReconcileError):
+    pass
 
 
 class DurabilityError(ImagerepoError):

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver
 
-from imagerepo.api import audit, browse, delivery, operations, problem_pages, session_images, sessions
+from imagerepo.api import audit, browse, delivery, operations, problem_pages, purging, session_images, sessions
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *problem_pages.urlpatterns,
@@ -12,6 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *delivery.urlpatterns,
     *operations.urlpatterns,
     *audit.urlpatterns,
+    *purging.urlpatterns,
 ]
 
 handler400 = "imagerepo.api.handlers.bad_request"

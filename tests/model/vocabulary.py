@@ -13,6 +13,7 @@ IN_CHAIN = frozenset(
 IN_PRUNING = frozenset({"base.put", "base.known", "prune.delete", "start.find", "snapshot.final"})
 
 NOT_MODELLED = {
+    "purge.forget": "a change of other rows, shipped as a merge is",
     "reconcile.condemn": "its model is of its own: it needs objects, not the chain",
     "reconcile.delete": "as reconcile.condemn",
     "reconcile.clear": "as reconcile.condemn",

@@ -15,7 +15,7 @@ from imagerepo.api import converters  # noqa: F401  # registers <ident:…>
 from imagerepo.api.answers import answer
 from imagerepo.api.conditional import tagged
 from imagerepo.api.listing import Listing
-from imagerepo.api.lookups import live_version, revision_asked
+from imagerepo.api.lookups import live_version, never_live, revision_asked
 from imagerepo.api.parsing import check_parameters, next_page, number_cursor, page_size, with_cursor
 from imagerepo.api.public import PublicView, cache_control
 from imagerepo.api.representation import revision_json, version_json
@@ -50,7 +50,7 @@ class HistoryView(PublicView):
         check_parameters(request, "limit", "cursor")
         head, limit, before = queries.head(), page_size(request), number_cursor(request)
         if queries.newest_version(ident, head) is None:
-            raise NoSuchResource(f"no image {ident} was live by revision {head}")
+            raise never_live(ident, head)
         rows = queries.history(ident, head, limit=limit + 1, before=before or FOREVER)
         results = [
             version_json(row) | {"until": row.valid_to if row.valid_to <= head else None} for row in rows[:limit]

@@ -27,8 +27,16 @@ def live_version(ident: str, at: int) -> ImageVersion:
     """The image as revision `at` shows it. Raises NoSuchResource, or Gone if it was removed by then."""
     version = queries.newest_version(ident, at)
     if version is None:
-        raise NoSuchResource(f"no image {ident} was live by revision {at}")
+        raise never_live(ident, at)
     if version.valid_to <= at:
         removed = version.valid_to
         raise Gone(f"revision {removed} removed the image; ?at={removed - 1} shows it", revision=removed)
     return version
+
+
+def never_live(ident: str, at: int) -> Gone | NoSuchResource:
+    """Why no revision up to `at` shows the image."""
+    purged = queries.purged(ident)
+    if purged is not None:
+        return Gone("the image was purged: no revision shows it any more", revision=purged.revision)
+    return NoSuchResource(f"no image {ident} was live by revision {at}")

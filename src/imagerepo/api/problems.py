@@ -222,6 +222,14 @@ TABLE: dict[type[BaseException], Kind] = {
     errors.InvalidMetadata: Kind(
         "invalid-metadata", 422, "The metadata are not valid", "`errors` point at each member that is wrong."
     ),
+    errors.UnknownImage: NOT_FOUND,
+    errors.BeingCommitted: Kind(
+        "being-committed",
+        409,
+        "A session that changes the image is being committed",
+        "Nothing was changed. Repeat the request in a moment.",
+        retry_after=1,
+    ),
     errors.NotInSession: Kind(
         "not-in-session", 404, "No such image in this session", "It is neither staged in it nor live."
     ),

@@ -142,3 +142,13 @@ class Condemned(models.Model):
     id = models.BigAutoField(primary_key=True)
     ident = IdentField(unique=True)
     condemned_at = models.DateTimeField()
+
+
+class Purged(models.Model):
+    """An image that was taken down: its versions are gone from every revision, and its address answers 410."""
+
+    id = models.BigAutoField(primary_key=True)
+    ident = IdentField(unique=True)
+    purged_at = models.DateTimeField()
+    revision = models.PositiveBigIntegerField(null=True, help_text="The last revision that removed it.")
+    gone = models.BooleanField(default=False, help_text="The store has neither its base nor a derivative any more.")

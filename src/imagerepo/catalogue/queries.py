@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias, cast, get_args
 
 from django.db.models import BooleanField, DateTimeField, F, Func, QuerySet, Value
 
-from imagerepo.catalogue.models import FOREVER, Head, ImageVersion, Revision
+from imagerepo.catalogue.models import FOREVER, Head, ImageVersion, Purged, Revision
 
 Order: TypeAlias = Literal["-added", "added"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -120,6 +120,11 @@ def live_idents(idents: Iterable[str], at: int) -> set[str]:
     """Those of `idents` that revision `at` shows."""
     found = live(at).filter(image__ident__in=list(idents)).values_list("image__ident", flat=True)
     return set(cast("QuerySet[ImageVersion, str]", found))  # the stubs take every BinaryField for bytes
+
+
+def purged(ident: str) -> Purged | None:
+    """When and where the image was taken down from every revision; it may have been added again since."""
+    return Purged.objects.filter(ident=ident).first()
 
 
 def history(ident: str, at: int, *, limit: int, before: int = FOREVER) -> list[ImageVersion]:

@@ -1,0 +1,134 @@
+"""Takedown: an image goes from every revision, and from the store. Older snapshots keep its metadata until pruned.
+
+removal, a revision like any other ─▶ rows and staged changes go, the address answers 410: durable
+  ─▶ base and derivatives go (carry_out), as often as it takes
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from datetime import timedelta
+
+from django.db.models import Max
+from django.utils import timezone
+
+from imagerepo.catalogue import queries
+from imagerepo.catalogue.deeds import Deed, entry
+from imagerepo.catalogue.models import FOREVER, Image, ImageVersion, Purged
+from imagerepo.durability.gate import write
+from imagerepo.errors import BeingCommitted, CommitFailed, Conflicted, NotInSession, StoreError, UnknownImage
+from imagerepo.reconcile.deletion import Deleter, Outcome
+from imagerepo.sessions import lane, lifecycle, staging
+from imagerepo.sessions.models import StagedImage, State
+from imagerepo.sessions.service import Service
+from imagerepo.store import names
+from imagerepo.store.objects import ObjectStore
+from imagerepo.testing.failpoints import step
+
+TRIES = 3
+"""How often a removal that lost against somebody else's change is made anew."""
+
+log = logging.getLogger(__name__)
+
+
+class _LiveAgain(Exception):
+    """It was added again after its removal."""
+
+
+def purge(service: Service, ident: str, *, actor: str) -> None:
+    """Take the image down, durably; its objects are deleted soon after by `carry_out`. Repeatable.
+
+    Raises UnknownImage, BeingCommitted, CommitFailed, and what a commit raises.
+    """
+    for _ in range(TRIES):
+        with suppress(Conflicted):
+            _remove(service, ident, actor)
+        with suppress(_LiveAgain):
+            _forget(service, ident, actor)
+            return
+    raise BeingCommitted(f"image {ident} is changed by others all the time: try again")
+
+
+def _remove(service: Service, ident: str, actor: str) -> None:
+    if queries.version_at(ident, queries.head()) is None:
+        return
+    session = lifecycle.open_session(actor, title=f"purge of {ident}")
+    try:
+        staging.stage_removal(session, ident)
+    except NotInSession:
+        lifecycle.abort(session)
+        return
+    done = service.committer.commit(session, wait=service.config.commit_wait_seconds)
+    if done.state != State.LIVE:
+        raise CommitFailed(
+            f"the removal of {ident} is still being committed: purge it again when it is live",
+            session=done.key,
+            state=done.state,
+        )
+
+
+def _forget(service: Service, ident: str, actor: str) -> None:
+    """Delete every row of it, and note that it was purged, in one durable change."""
+    staged = StagedImage.objects.filter(ident=ident)
+    keys = list(staged.values_list("session__key", flat=True))
+
+    def change() -> None:
+        versions = ImageVersion.objects.filter(image__ident=ident)
+        known = versions.exists() or staged.exists()
+        if not known and Purged.objects.filter(ident=ident).exists():
+            raise _Done
+        if not known:
+            raise UnknownImage(f"no image {ident} was ever live or staged here")
+        _check_nobody_commits(ident)
+        revision = versions.aggregate(newest=Max("valid_to"))["newest"]
+        staged.delete()
+        versions.delete()
+        Image.objects.filter(ident=ident).delete()
+        noted = {"purged_at": timezone.now(), "revision": revision, "gone": False}
+        Purged.objects.update_or_create(ident=ident, defaults=noted)
+        entry(actor, Deed.PURGE, ident).save()
+
+    with suppress(_Done), step("purge.forget"):
+        lane.publish(service.writer, change)
+    for key in keys:
+        service.spool.drop(key, ident)
+
+
+class _Done(Exception):
+    """It was purged before."""
+
+
+def _check_nobody_commits(ident: str) -> None:
+    """Raise BeingCommitted, or _LiveAgain where somebody has committed it meanwhile."""
+    current = ImageVersion.objects.filter(image__ident=ident, valid_to=FOREVER).first()
+    if current is not None and current.valid_from <= queries.head():
+        raise _LiveAgain
+    committing = StagedImage.objects.filter(ident=ident, session__state__in=[State.COMMITTING, State.MERGED])
+    if current is not None or committing.exists():
+        raise BeingCommitted(f"a session that changes image {ident} is being committed: try again in a moment")
+
+
+def carry_out(store: ObjectStore, deleter: Deleter) -> int:
+    """Delete the objects of what was purged; how many images still have some. Repeatable. Raises Fenced."""
+    left = 0
+    for purged in Purged.objects.filter(gone=False):
+        try:
+            outcome = deleter.delete([purged.ident], grace=timedelta(0))[purged.ident]
+            delete_derivatives(store, purged.ident)
+        except StoreError as error:
+            log.warning("image %s is purged, and not yet gone from the store: %s", purged.ident, error)
+            outcome = Outcome.FAILED
+        if outcome in (Outcome.DELETED, Outcome.ABSENT, Outcome.PROTECTED):
+            with write():
+                Purged.objects.filter(pk=purged.pk).update(gone=True)
+        else:
+            left += 1
+    return left
+
+
+def delete_derivatives(store: ObjectStore, ident: str) -> int:
+    """Delete every cached derivative that is listed; they are made again when somebody asks. Raises StoreError."""
+    listed = [info.name for info in store.list(f"{names.base(ident)}-")]
+    store.delete(listed)
+    return len(listed)

@@ -1,0 +1,151 @@
+"""Takedown: gone from every revision at once, and from the store soon after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from imagerepo.catalogue.models import Image, Purged
+from imagerepo.reconcile import purge
+from imagerepo.reconcile.deletion import Deleter
+from imagerepo.store import names
+from imagerepo.testing.faulty import FOR_GOOD
+from tests.api.caller import Caller, ident_of, picture, problem
+from tests.inprocess import Repository
+from tests.reconcile.pausing import until
+
+
+@pytest.fixture
+def deleter(repository: Repository) -> Iterator[Deleter]:
+    deleter = Deleter(repository.store, repository.service.writer, settling_seconds=900)
+    yield deleter
+    deleter.close()
+
+
+def objects(repository: Repository, ident: str) -> set[str]:
+    return {info.name for info in repository.store.list(names.base(ident))}
+
+
+def carry_out(repository: Repository, deleter: Deleter) -> int:
+    return purge.carry_out(repository.store, deleter)
+
+
+def test_no_revision_shows_it_and_its_addresses_answer_410(
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller
+) -> None:
+    ident = ann.live(title="a secret")
+    at = stranger("GET", "/api/v1/images").json()["revision"]
+    assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
+    for path in (f"/images/{ident}", f"/images/{ident}-2x2.png", f"/images/{ident}/fit?width=2"):
+        assert problem(stranger("GET", path), 410, "gone")["revision"] == at + 1
+    for path in (f"/api/v1/images/{ident}", f"/api/v1/images/{ident}?at={at}", f"/api/v1/images/{ident}/history"):
+        problem(stranger("GET", path), 410, "gone")
+    for revision in (at, at + 1):
+        listed = stranger("GET", f"/api/v1/images?at={revision}").json()["results"]
+        assert ident not in {image["ident"] for image in listed}
+    did = admin("GET", "/api/v1/audit?limit=2").json()["results"]
+    assert [(entry["action"], entry["subject"]) for entry in did if entry["action"] == "purge"] == [("purge", ident)]
+
+
+def test_its_objects_go_and_nobody_elses(
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, deleter: Deleter
+) -> None:
+    ident, other = ann.live(), ann.live()
+    assert stranger("GET", f"/images/{ident}-2x2.png").status_code == 200
+    until(lambda: len(objects(repository, ident)) == 2)
+    admin("POST", f"/api/v1/images/{ident}/purge")
+    assert carry_out(repository, deleter) == 0
+    assert objects(repository, ident) == set()
+    assert objects(repository, other) == {names.base(other)}
+    assert Purged.objects.get(ident=ident).gone
+
+
+def test_it_is_repeatable_and_an_unknown_image_is_not_found(admin: Caller, ann: Caller) -> None:
+    ident = ann.live()
+    for _ in range(2):
+        assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
+    problem(admin("POST", f"/api/v1/images/{'0' * 64}/purge"), 404, "not-found")
+    problem(ann("POST", f"/api/v1/images/{ident}/purge"), 403, "forbidden")
+
+
+def test_what_was_removed_before_is_purged_too(ann: Caller, admin: Caller, stranger: Caller) -> None:
+    ident = ann.live()
+    session = ann.open()
+    ann("DELETE", f"{session}/images/{ident}")
+    removed = ann.commit(session)["revision"]
+    assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
+    assert problem(stranger("GET", f"/images/{ident}?at={removed - 1}"), 410, "gone")["revision"] == removed
+    assert not Image.objects.filter(ident=ident).exists()
+
+
+def test_staged_changes_of_it_go_and_the_session_goes_on(
+    repository: Repository, ann: Caller, bob: Caller, admin: Caller
+) -> None:
+    data = picture()
+    session = bob.open()
+    bob.add(session, data)
+    bob.add(session, picture())
+    ident = ident_of(data)
+    assert ident in repository.spooled()
+    assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
+    assert ident not in bob.changes(session) and ident not in repository.spooled()
+    assert bob.commit(session)["counts"]["add"] == 1
+
+
+def test_added_again_it_is_live_again_and_stays(
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, deleter: Deleter
+) -> None:
+    data = picture()
+    session = ann.open()
+    ann.add(session, data)
+    ann.commit(session)
+    ident = ident_of(data)
+    admin("POST", f"/api/v1/images/{ident}/purge")
+    session = ann.open()
+    ann.add(session, data)
+    ann.commit(session)
+    assert carry_out(repository, deleter) == 0
+    assert stranger("GET", f"/images/{ident}").content == data
+    assert len(stranger("GET", f"/api/v1/images/{ident}/history").json()["results"]) == 1
+
+
+def test_while_a_commit_of_it_is_under_way_nothing_happens(
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller
+) -> None:
+    data = picture()
+    session = ann.open()
+    ann.add(session, data)
+    name = names.base(ident_of(data))
+    repository.store.fail("put", "unavailable", name=name, times=FOR_GOOD)
+    try:
+        ann("POST", f"{session}/commit", headers={"Prefer": "respond-async"})
+        problem(admin("POST", f"/api/v1/images/{ident_of(data)}/purge"), 409, "being-committed")
+    finally:
+        repository.store.heal()
+    until(lambda: ann("GET", session).json()["state"] == "live")
+    assert stranger("GET", f"/images/{ident_of(data)}").content == data
+
+
+def test_a_store_that_fails_is_asked_again_later(
+    repository: Repository, ann: Caller, admin: Caller, deleter: Deleter
+) -> None:
+    ident = ann.live()
+    admin("POST", f"/api/v1/images/{ident}/purge")
+    repository.store.fail("delete", "unavailable", name=names.base(ident))
+    assert carry_out(repository, deleter) == 1
+    assert carry_out(repository, deleter) == 0
+    assert objects(repository, ident) == set()
+
+
+def test_derivatives_are_dropped_and_made_again(
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller
+) -> None:
+    ident = ann.live()
+    stranger("GET", f"/images/{ident}-2x2.png")
+    until(lambda: len(objects(repository, ident)) == 2)
+    assert admin("DELETE", f"/api/v1/images/{ident}/derivatives").status_code == 204
+    assert objects(repository, ident) == {names.base(ident)}
+    assert stranger("GET", f"/images/{ident}-2x2.png").status_code == 200
+    problem(admin("DELETE", f"/api/v1/images/{'0' * 64}/derivatives"), 404, "not-found")
+    problem(ann("DELETE", f"/api/v1/images/{ident}/derivatives"), 403, "forbidden")

@@ -92,7 +92,7 @@ def restored(writer: Writer, patience: Patience, progress: restore.Progress = re
     with scratch_folder(writer.disk.scratch, "restored-") as folder:
         restore.check_room(folder, end)
         database = folder / "restored.sqlite3"
-        yield Restored(end, database, restore.build(writer.store, end, database, patience, progress))
+        yield Restored(end, database, restore.build(writer.store, end, database, patience, progress, thorough=True))
 
 
 def put(writer: Writer, found: Restored) -> Manifest:

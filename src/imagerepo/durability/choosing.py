@@ -57,7 +57,9 @@ def restore_wanted(
         try:
             end = _read(store, place.last, patience)
             chosen = chain.select(store, end, patience, revision=wanted.revision, at=wanted.at)
-            restore.restore(store, chosen, database, patience, progress, without=place.without)
+            restore.restore(
+                store, chosen, database, patience, progress, without=place.without, thorough=wanted.to_last_good
+            )
         except Damaged as error:
             if not wanted.to_last_good:
                 hint = "; --to-last-good takes the newest snapshot that is whole" if error.name else ""

@@ -111,7 +111,7 @@ def newest(
     with scratch_folder(folder, "restored-") as scratch:
         restore.check_room(scratch, end)
         database = scratch / "restored.sqlite3"
-        yield Restored(end, database, restore.build(store, end, database, patience, progress))
+        yield Restored(end, database, restore.build(store, end, database, patience, progress, thorough=True))
 
 
 def _look(found: Restored, images: ObjectStore, patience: Patience, sample: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import zstandard
 from imagerepo.durability import chain
 from imagerepo.durability.deltas import apply
 from imagerepo.durability.files import sync, unlink_durably
-from imagerepo.durability.pages import quick_check
+from imagerepo.durability.pages import check_header, quick_check
 from imagerepo.durability.records import Header, Manifest, Part
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Weight
@@ -48,19 +48,23 @@ def restore(
     progress: Progress = unseen,
     *,
     without: Collection[str] = (),
+    thorough: bool = False,
 ) -> Weight:
     """Make `database` the database as of `end`. Gives what had to be read for it.
 
     The old file is replaced only by a whole, checked one.
 
-    No SQLite may have `database` open. Raises Damaged where a part or the whole is not what its digest
-    says; then the old file is untouched. Bases whose names are in `without` are not used.
+    Every byte is what was cut, by the digests of the records and parts. `thorough` proves besides that what
+    was cut is a database: it looks at every page, and at the digest of the whole base.
+
+    No SQLite may have `database` open. Raises Damaged where anything is not what it should be; then the old
+    file is untouched. Bases whose names are in `without` are not used.
     """
     folder = database.with_name(BUILDING)
     shutil.rmtree(folder, ignore_errors=True)  # of a restore that died
     folder.mkdir()
     try:
-        weight = build(store, end, folder / database.name, patience, progress, without=without)
+        weight = build(store, end, folder / database.name, patience, progress, without=without, thorough=thorough)
         with step("restore.install"):
             install(folder / database.name, database)
     finally:
@@ -76,15 +80,16 @@ def build(
     progress: Progress = unseen,
     *,
     without: Collection[str] = (),
+    thorough: bool = False,
 ) -> Weight:
-    """Make a new file `database` that is the database as of `end`, checked. Raises as `restore` does.
+    """Make a new file `database` that is the database as of `end`. Checks and raises as `restore` does.
 
     What is missing may have been pruned meanwhile, behind a newer base: then it begins again.
     """
     for _ in range(MOST_TRIES - 1):
         with suppress(Missing):
-            return _build(store, end, database, patience, progress, without)
-    return _build(store, end, database, patience, progress, without)
+            return _build(store, end, database, patience, progress, without, thorough)
+    return _build(store, end, database, patience, progress, without, thorough)
 
 
 def _build(
@@ -94,15 +99,27 @@ def _build(
     patience: Patience,
     progress: Progress,
     without: Collection[str],
+    thorough: bool,
 ) -> Weight:
     with step("restore.fetch"):
         with effect("file.write deltas"):
             base, deltas = _collect(store, end, database.parent, patience, without)
         _fetch(store, base, database, patience, progress)
+        if thorough:
+            _check_whole(base, database)
     with step("restore.apply"), effect("file.write restoring"):
         _apply(deltas, database)
-    quick_check(database)
+    _check_database(database, end.header, thorough=thorough)
     return Weight(base=base.stored_bytes, deltas=sum(header.stored_bytes for header, _ in deltas))
+
+
+def _check_database(database: Path, header: Header, *, thorough: bool) -> None:
+    try:
+        check_header(database, header.page_count)
+        if thorough:
+            quick_check(database)
+    except Damaged as error:
+        raise Damaged(f"{header.name} was not cut as it should be: {error}", name=header.name) from None
 
 
 def check_room(folder: Path, end: chain.Snapshot) -> None:
@@ -157,6 +174,7 @@ def install(new: Path, database: Path) -> None:
 
 def _fetch(store: ObjectStore, base: Base, target: Path, patience: Patience, progress: Progress) -> None:
     total = base.page_count * base.page_size
+    _check_parts(base, total)
     done = 0
     with effect("file.write restoring"), target.open("wb") as file:
         file.truncate(total)
@@ -164,8 +182,23 @@ def _fetch(store: ObjectStore, base: Base, target: Path, patience: Patience, pro
         for size in threads.map(lambda part: _fetch_part(store, base, part, target, patience), base.parts):
             done += size
             progress(done, total)
-    sync(target)
-    if _file_digest(target) != base.payload_digest:
+
+
+def _check_parts(base: Base, total: int) -> None:
+    """Each byte comes from one part: so the parts' digests prove the whole."""
+    end = 0
+    for part in base.parts:
+        if part.offset != end:
+            raise Damaged(f"the parts that {base.name} names do not make one file", name=base.name)
+        end += part.size
+    if end != total:
+        raise Damaged(f"the parts that {base.name} names make {end} bytes, not {total}", name=base.name)
+
+
+def _check_whole(base: Base, database: Path) -> None:
+    with database.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != base.payload_digest:
         raise Damaged(
             f"the database restored from {base.name} is not what its header says: its digest differs", name=base.name
         )
@@ -202,8 +235,3 @@ def _unpack(unpacker: zstandard.ZstdDecompressionObj, chunk: bytes, part: Part) 
         return unpacker.decompress(chunk)
     except zstandard.ZstdError as error:
         raise Damaged(f"{part.name} is damaged: {error}") from None
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,10 +9,12 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.core.management import call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from imagerepo.catalogue.models import Head
 from imagerepo.config import Config
@@ -22,7 +24,7 @@ from imagerepo.durability.locks import FileLock, acquire
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import ChainState, Disk, Final
 from imagerepo.durability.writer import Writer
-from imagerepo.errors import InUse
+from imagerepo.errors import Damaged, InUse
 from imagerepo.sessions import merge
 from imagerepo.sessions.models import StagedImage, State, UploadSession, move
 from imagerepo.store.backends import open_store
@@ -80,8 +82,9 @@ def start(
     if end is None:
         _check_beginning(store or open_store(config.resolved_store_url, config=config), snapshots, epoch, patience)
     taken = takeover.take_over(disk, snapshots, end, patience, progress)
-    _migrate()
-    _recover(end, kept=taken.kept)
+    with _naming(end):
+        _migrate()
+        _recover(end, kept=taken.kept)
     Spool(disk.spool).clear(_staged_keys())
     disk.save_state(_state(end, taken, epoch, writer_id))
     _open_epoch(writer)
@@ -115,6 +118,21 @@ def _check_beginning(images: ObjectStore, snapshots: ObjectStore, epoch: int, pa
     finally:
         if images is not snapshots:
             images.close()
+
+
+@contextmanager
+def _naming(end: chain.Snapshot | None) -> Iterator[None]:
+    """Say which snapshot it is whose rows SQLite finds malformed."""
+    try:
+        yield
+    except DatabaseError as error:
+        if end is None or type(error) is not DatabaseError:  # those below are of a full disk, of locks, of bugs
+            raise
+        raise Damaged(
+            f"the rows of {end.header.name} are malformed: {error}. `imagerepo restore --to-last-good` finds the "
+            "newest snapshot that is whole",
+            name=end.header.name,
+        ) from error
 
 
 def _migrate() -> None:

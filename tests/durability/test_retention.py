@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -100,8 +101,6 @@ def test_older_epochs_go_whole_once_a_base_of_a_newer_one_makes_them_unreachable
 
 def test_parts_that_nothing_names_yet_stay(node: Node, store: FaultyStore) -> None:
     """A base may be under way: its parts are there before its manifest is."""
-    import io
-
     node.commit(A)
     bases.make(node.writer)
     unnamed = names.part(1, node.writer.state.writer, "f" * 64)
@@ -109,6 +108,58 @@ def test_parts_that_nothing_names_yet_stay(node: Node, store: FaultyStore) -> No
     node.commit(B)
     bases.make(node.writer)
     assert unnamed not in {info.name for info in plan(node, now()).objects}
+
+
+def abandoned(node: Node, before: datetime) -> set[str]:
+    end = chain.follow(node.store, node.writer.state.final.link, PATIENCE)
+    long_ago = now() - timedelta(days=9)
+    return {info.name for info in retention.plan(node.store, end, long_ago, PATIENCE, abandoned=before).objects}
+
+
+def test_a_base_that_was_never_finished_goes_once_its_epoch_is_over_and_it_is_old(
+    node: Node, store: FaultyStore
+) -> None:
+    node.commit(A)
+    made = bases.make(node.writer)
+    waste = names.part(1, node.writer.state.writer, "f" * 64)
+    store.put(waste, io.BytesIO(b"a part"), media_type="x/y")
+    later = now() + timedelta(seconds=1)
+    assert abandoned(node, later) == set(), "it may be under way"
+    node.die()
+    node.start()
+    assert abandoned(node, now() - timedelta(hours=1)) == set(), "a late manifest may still name it"
+    assert abandoned(node, later) == {waste}
+    assert made.parts[0].name != waste
+
+
+def test_what_only_a_fenced_writers_record_names_is_no_waste(new_node: Callable[[], Node], store: FaultyStore) -> None:
+    """It is in no chain, but it is there, and may be looked at."""
+    first, second = new_node().start(), new_node()
+    first.commit(A)
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    first.commit(B)
+    header = next(first.writer.snapshots())
+    assert header.kind == "base"
+    with store.get(header.name) as reader:
+        content = reader.read()
+    store.delete([header.name])
+    first.die()
+    second.start()
+    store.put(header.name, io.BytesIO(content), media_type="x/y")
+    assert abandoned(second, now() + timedelta(seconds=1)) == set()
+
+
+def test_a_part_that_a_record_has_come_to_name_since_the_plan_stays(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    end = next(node.writer.snapshots())
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    node.commit(B)
+    part = next(node.writer.snapshots()).parts[0].name
+    retention.apply(node.writer, retention.Plan(None, (store.stat(part),), end))
+    node.lose_disk()
+    assert node.start().live() == {A, B}
 
 
 def test_nothing_goes_behind_a_base_that_is_only_a_record_of_the_newest_epoch(node: Node) -> None:

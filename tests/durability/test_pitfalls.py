@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from django.utils import timezone
 from imagerepo.catalogue.models import Token
 from imagerepo.durability import bases, pages
 from imagerepo.durability.gate import write
-from imagerepo.durability.locks import acquire, exclusive
+from imagerepo.durability.locks import acquire
 from imagerepo.durability.pages import Pages
 from imagerepo.store.backends import open_memory
 from imagerepo.testing.servers import Server
@@ -199,14 +198,20 @@ def _is_locked(database: Path) -> bool:
 
 def test_a_cut_queues_with_the_writers(reign: Reign, cutter: Pages, tmp_path: Path) -> None:
     """SQLite's own lock is not fair: beside two busy writers a cut would wait for ever."""
+    in_its_turn: list[bool] = []
+
+    def on_statement(statement: str) -> None:
+        if statement == "BEGIN IMMEDIATE":
+            gate = acquire(reign.disk.gate_lock, wait=False)
+            in_its_turn.append(gate is None)
+            if gate:
+                gate.release()
+
+    cutter._writer.set_trace_callback(on_statement)
     position = cutter.base(tmp_path / "copy").position
-    cut = threading.Thread(target=cutter.delta, args=(position,))
-    with exclusive(reign.disk.gate_lock), closing(pages.connect(reign.disk.database, timeout=0)) as writer:
-        cut.start()
-        for number in range(100, 200):
-            writer.execute("INSERT INTO t VALUES (?, 0)", (number,))
-        assert cut.is_alive()
-    cut.join()
+    cutter.changed_since(cutter.delta(position).following)
+    assert len(in_its_turn) >= 6
+    assert all(in_its_turn)
 
 
 # ---- locks of files

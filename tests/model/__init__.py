@@ -9,6 +9,8 @@ invariants  the design's invariants 1 to 5, as properties of one state
 mutations   the chain's protocol with one rule left out, each a class
 scenarios   how many sessions, deaths, doubts and starts: small in the suite, wide in the soak
 pruning     background bases and pruning under a reader, and the mistakes in them
+claiming    epochs, claimed replica by replica, and the mistakes in it
+condemning  the deletion of a base beside commits; condemning_mutations, with one rule left out
 vocabulary  the steps' names, and those that are not modelled, and why
 soak        the wide run
 

@@ -9,6 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+from tests.model.claiming import CLAIMING_MUTATIONS, PARTED, Claiming
+from tests.model.claiming import WIDE as MANY_CLAIMS
+from tests.model.condemning import SMALL as ONE_IMAGE
+from tests.model.condemning import WIDE as ONE_IMAGE_LONG
+from tests.model.condemning import Condemning
+from tests.model.condemning_mutations import CONDEMNING_MUTATIONS, RestsBeforeDelete
 from tests.model.engine import Explored, explore
 from tests.model.mutations import MUTATIONS
 from tests.model.pruning import PRUNING_MUTATIONS, Pruning
@@ -35,10 +41,19 @@ def _runs() -> Iterator[tuple[str, Explored, bool]]:
     for scenario in SMALL + WIDE:
         yield f"the protocol, {scenario}", explore(scenario.of(), most_states=MOST_STATES), False
     yield "pruning", explore(Pruning(A_LONG_REIGN), most_states=MOST_STATES), False
+    yield "claiming", explore(Claiming(MANY_CLAIMS), most_states=MOST_STATES), False
+    for live in (False, True):
+        yield "condemning", explore(Condemning(ONE_IMAGE_LONG, live=live), most_states=MOST_STATES), False
     for mutation, scenario in MUTATIONS.items():
         yield f"{mutation.__name__}, {scenario}", explore(scenario.of(mutation)), True
     for mistake in PRUNING_MUTATIONS:
         yield f"pruning, {mistake.__name__}", explore(mistake(A_REIGN)), True
+    for slip, left in CLAIMING_MUTATIONS.items():
+        yield f"claiming, {slip.__name__}", explore(slip(left)), True
+    for lapse in CONDEMNING_MUTATIONS:
+        yield f"condemning, {lapse.__name__}", explore(lapse(ONE_IMAGE)), True
+    yield "claiming while the replicas are parted: not promised", explore(Claiming(PARTED)), True
+    yield "condemning, RestsBeforeDelete: not promised", explore(RestsBeforeDelete(ONE_IMAGE)), True
 
 
 if __name__ == "__main__":

@@ -11,13 +11,16 @@ IN_CHAIN = frozenset(
     }
 )  # fmt: skip
 IN_PRUNING = frozenset({"base.put", "base.known", "prune.delete", "start.find", "snapshot.final"})
+IN_CLAIMING = frozenset({"start.claim", "start.owner"})
+IN_CONDEMNING = frozenset(
+    {
+        "commit.claim", "commit.upload", "commit.merge", "snapshot.final",
+        "reconcile.condemn", "reconcile.delete", "reconcile.clear",
+    }
+)  # fmt: skip
 
 NOT_MODELLED = {
     "purge.forget": "a change of other rows, shipped as a merge is",
-    "reconcile.condemn": "its model is of its own: it needs objects, not the chain",
-    "reconcile.delete": "as reconcile.condemn",
-    "reconcile.clear": "as reconcile.condemn",
-    "commit.upload": "names of bases are their digests: a PUT in any order, however often, does no harm",
     "commit.uploaded": "one step with the claim: what is not uploaded yet is not merged",
     "snapshot.compare": "it decides whether a snapshot is wanted, not what is in it",
     "publish.change": "a change of other rows, shipped as a merge is",

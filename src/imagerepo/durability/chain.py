@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -51,8 +51,21 @@ def _content(store: ObjectStore, name: str, patience: Patience) -> bytes:
 
 
 def follow(store: ObjectStore, link: Link, patience: Patience) -> Snapshot:
-    """The record that `link` names. Raises Damaged where its bytes are not those that were linked."""
-    return _linked(read(store, link.name, patience), link)
+    """The record that `link` names. Raises Damaged where it is absent, or its bytes are not those that were linked."""
+    with _must_be_there():
+        return _linked(read(store, link.name, patience), link)
+
+
+@contextmanager
+def _must_be_there() -> Iterator[None]:
+    try:
+        yield
+    except ObjectNotFound as error:
+        raise Damaged(
+            f"{error.name} is part of the chain, but the store answers that it is absent: "
+            "check that all of Swift's servers are up, and try again",
+            name=error.name,
+        ) from error
 
 
 def _linked(snapshot: Snapshot, link: Link) -> Snapshot:
@@ -126,11 +139,12 @@ def find_end(store: ObjectStore, before: int, patience: Patience) -> Snapshot | 
 
     Raises Damaged where it is not sound, or the listing shows records that asking by name does not find.
     """
-    last = find_last(store, before, patience)
-    if last is None:
-        return None
-    with step("start.find"):
-        return read(store, names.build(last), patience)
+    with _must_be_there():
+        last = find_last(store, before, patience)
+        if last is None:
+            return None
+        with step("start.find"):
+            return read(store, names.build(last), patience)
 
 
 def find_last(store: ObjectStore, before: int, patience: Patience) -> names.Record | None:

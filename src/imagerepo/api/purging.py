@@ -38,7 +38,9 @@ class DerivativesView(ApiView):
     def delete(self, request: Request, ident: str) -> HttpResponse:
         check_parameters(request)
         live_version(ident, queries.head())
-        purge.delete_derivatives(current().store, ident)
+        service = current()
+        service.writer.check_writable()
+        purge.delete_derivatives(service.store, ident)
         return empty(204)
 
 

@@ -219,7 +219,7 @@ class OldEpochsDeleted(Claiming):
 
 
 SMALL = Left()
-WIDE = Left(doubts=2)
+WIDE = Left(doubts=2), Left(starters=3, doubts=0)
 PARTED = Left(doubts=0, handoffs=2)
 """Not promised: while the replicas can't be reached and hand-offs answer, one number has two winners."""
 

@@ -239,4 +239,4 @@ class Condemning:
 
 
 SMALL = Left()
-WIDE = Left(starts=1, deaths=2, worker_deaths=2, doubts=2, changes=4)
+WIDE = Left(deaths=2, worker_deaths=2, doubts=2, changes=4), Left(starts=2, worker_deaths=1, changes=3)

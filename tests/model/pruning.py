@@ -1,7 +1,8 @@
 """One long reign: deltas, bases made in the background, pruning behind them, and somebody who reads meanwhile.
 
-A reader asks for one name after the other, and between any two of its questions records may come and go.
-Taking over is the chain's model (chain.py); here nobody does.
+A reader asks for one name after the other, and between any two of its questions records may come and go. It may
+be a start that has claimed the next epoch: then nothing here is final any more, though pruning may go on, as nobody
+looks all the time. How a start takes over is the chain's model (chain.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Reader(NamedTuple):
     manifest: int
     seq: int
     acknowledged: int
+    takes_over: bool = False
 
 
 class Left(NamedTuple):
@@ -32,6 +34,7 @@ class Left(NamedTuple):
     bases: int = 2
     doubts: int = 1
     readers: int = 1
+    """That claim nothing."""
 
 
 class Reign(NamedTuple):
@@ -40,6 +43,7 @@ class Reign(NamedTuple):
     """The records of which a whole database is stored: the opening one, those of kind base, and background bases."""
     manifests: tuple[int, ...]
     newest: int
+    """The last final record."""
     known: int
     """How many manifests the writer knows to be settled."""
     making: Making | None
@@ -48,6 +52,9 @@ class Reign(NamedTuple):
     found: int | None
     """How much the reader that finished last found missing."""
     left: Left
+    claimed: bool = False
+    parent: int | None = None
+    """Of the next epoch's opening record: the end of this reign, as its start found it."""
 
 
 Transitions: TypeAlias = Iterator[tuple[str, Reign]]
@@ -66,13 +73,19 @@ class Pruning:
     def broken(self, reign: Reign) -> str | None:
         if reign.found:
             return f"2: a start took an end for the newest that is {reign.found} acknowledged records too old"
-        bases = reign.parts & (reign.records | set(reign.manifests))
-        if not any(reign.records >= set(range(base + 1, reign.newest + 1)) for base in bases):
+        if not self._is_restorable(reign, reign.newest):
             return "2: the newest record can't be restored"
+        if reign.parent is not None and not self._is_restorable(reign, reign.parent):
+            return "2: the next epoch's parent can't be restored"
         return None
 
+    @staticmethod
+    def _is_restorable(reign: Reign, seq: int) -> bool:
+        bases = {base for base in reign.parts & (reign.records | set(reign.manifests)) if base <= seq}
+        return any(reign.records >= set(range(base + 1, seq + 1)) for base in bases)
+
     def after(self, reign: Reign) -> Transitions:
-        yield from self._ship(reign)
+        yield from self._ship_unheard(reign) if reign.claimed else self._ship(reign)
         yield from self._arrive(reign)
         yield from self._make(reign) if reign.making else self._begin(reign)
         yield from self._prune(reign)
@@ -87,6 +100,13 @@ class Pruning:
             fewer = left._replace(whole=left.whole - 1)
             yield f"snapshot.final {seq}, a base", shipped._replace(parts=reign.parts | {seq}, left=fewer)
 
+    def _ship_unheard(self, reign: Reign) -> Transitions:
+        """The one record that is stored before its writer looks and finds itself fenced."""
+        seq = reign.newest + 1
+        if reign.left.deltas and seq not in reign.records:
+            left = reign.left._replace(deltas=reign.left.deltas - 1)
+            yield f"snapshot.put {seq}, not final: fenced", reign._replace(records=reign.records | {seq}, left=left)
+
     def _arrive(self, reign: Reign) -> Transitions:
         if reign.flying is not None:
             yield "a late manifest arrives", self._stored(reign, reign.flying)._replace(flying=None)
@@ -96,11 +116,14 @@ class Pruning:
         return reign if seq in reign.manifests else reign._replace(manifests=(*reign.manifests, seq))
 
     def _begin(self, reign: Reign) -> Transitions:
-        if reign.left.bases and reign.newest not in reign.parts:
+        seq = self.base_of(reign)
+        if reign.left.bases and seq not in reign.parts:
             left = reign.left._replace(bases=reign.left.bases - 1)
-            making = Making("put", reign.newest)
-            parts = reign.parts | {reign.newest}
-            yield f"base.put, parts of {reign.newest}", reign._replace(making=making, parts=parts, left=left)
+            begun = reign._replace(making=Making("put", seq), parts=reign.parts | {seq}, left=left)
+            yield f"base.put, parts of {seq}", begun
+
+    def base_of(self, reign: Reign) -> int:
+        return reign.newest
 
     def _make(self, reign: Reign) -> Transitions:
         assert reign.making
@@ -136,9 +159,12 @@ class Pruning:
         return reign.manifests[reign.known - 1] if reign.known else 0
 
     def _start(self, reign: Reign) -> Transitions:
+        reader = Reader(-1, -1, reign.newest)
         if reign.left.readers:
             left = reign.left._replace(readers=reign.left.readers - 1)
-            yield "somebody starts to read", reign._replace(reader=Reader(-1, -1, reign.newest), left=left)
+            yield "somebody starts to read", reign._replace(reader=reader, left=left)
+        if not reign.claimed:
+            yield "start.claim", reign._replace(reader=reader._replace(takes_over=True), claimed=True)
 
     def _read(self, reign: Reign, reader: Reader) -> Transitions:
         """Manifests by number, then records after the newest one's, then the next manifest again."""
@@ -172,7 +198,8 @@ class Pruning:
 
     @staticmethod
     def _ended(reign: Reign, reader: Reader, end: int) -> Reign:
-        return reign._replace(reader=None, found=max(0, reader.acknowledged - end))
+        parent = end if reader.takes_over else reign.parent
+        return reign._replace(reader=None, found=max(0, reader.acknowledged - end), parent=parent)
 
 
 class AbsentIsTheEnd(Pruning):
@@ -206,11 +233,19 @@ class PrunedBehindARecord(Pruning):
         return max({*reign.parts & reign.records, super().pruned_before(reign)})
 
 
+class BaseOfWhatIsNotFinal(Pruning):
+    """A base is made of the newest record that is stored."""
+
+    def base_of(self, reign: Reign) -> int:
+        return max(reign.records)
+
+
 PRUNING_MUTATIONS: tuple[type[Pruning], ...] = (
     AbsentIsTheEnd,
     PrunedBeforeSettled,
     ManifestInDoubtIsSuccess,
     PrunedBehindARecord,
+    BaseOfWhatIsNotFinal,
 )
 SMALL = Left()
 WIDE = Left(deltas=3, whole=1, bases=2, doubts=2, readers=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import product
 
 from tests.model.claiming import CLAIMING_MUTATIONS, PARTED, Claiming
 from tests.model.claiming import WIDE as MANY_CLAIMS
@@ -41,9 +42,10 @@ def _runs() -> Iterator[tuple[str, Explored, bool]]:
     for scenario in SMALL + WIDE:
         yield f"the protocol, {scenario}", explore(scenario.of(), most_states=MOST_STATES), False
     yield "pruning", explore(Pruning(A_LONG_REIGN), most_states=MOST_STATES), False
-    yield "claiming", explore(Claiming(MANY_CLAIMS), most_states=MOST_STATES), False
-    for live in (False, True):
-        yield "condemning", explore(Condemning(ONE_IMAGE_LONG, live=live), most_states=MOST_STATES), False
+    for claims in MANY_CLAIMS:
+        yield f"claiming, {claims}", explore(Claiming(claims), most_states=MOST_STATES), False
+    for long, live in product(ONE_IMAGE_LONG, (False, True)):
+        yield f"condemning, {long}", explore(Condemning(long, live=live), most_states=MOST_STATES), False
     for mutation, scenario in MUTATIONS.items():
         yield f"{mutation.__name__}, {scenario}", explore(scenario.of(mutation)), True
     for mistake in PRUNING_MUTATIONS:

@@ -10,7 +10,9 @@ IN_CHAIN = frozenset(
         "base.put",
     }
 )  # fmt: skip
-IN_PRUNING = frozenset({"base.put", "base.known", "prune.delete", "start.find", "snapshot.final"})
+IN_PRUNING = frozenset(
+    {"base.put", "base.known", "prune.delete", "snapshot.put", "snapshot.final", "start.claim", "start.find"}
+)
 IN_CLAIMING = frozenset({"start.claim", "start.owner"})
 IN_CONDEMNING = frozenset(
     {

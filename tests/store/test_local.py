@@ -174,6 +174,31 @@ def test_a_change_that_may_not_last_is_in_doubt(store: LocalStore, disk: Disk) -
         store.delete([BASE])
 
 
+def test_what_is_shown_as_newest_lasts(root: Path, store: LocalStore, disk: Disk) -> None:
+    put(store)
+    other = LocalStore(root)  # whose writer may see the name before the first has synced its folder
+    disk.synced.clear()
+    other.stat(BASE, newest=True)
+    other.get(BASE, newest=True).close()
+    assert disk.synced == [str(root / "images/ab")] * 2
+
+
+def test_a_name_that_may_not_last_is_made_anew_before_it_is_shown_as_newest(
+    root: Path, store: LocalStore, disk: Disk
+) -> None:
+    disk.fails_at = "/images/ab"
+    with pytest.raises(InDoubt):
+        put(store, content=b"ours")
+    with pytest.raises(InDoubt):
+        store.stat(BASE, newest=True)
+    disk.fails_at = ""
+    disk.synced.clear()
+    with store.get(BASE, newest=True) as reader:
+        assert reader.read() == b"ours"
+    written, folder = disk.synced  # a later sync alone could succeed without having written anything
+    assert written.startswith(str(root / "incoming")) and folder == str(root / "images/ab")
+
+
 def test_a_claim_that_may_not_last_is_in_doubt(store: LocalStore, disk: Disk) -> None:
     store.create_exclusive("epochs/1")
     disk.fails_at = "/epochs"

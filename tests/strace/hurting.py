@@ -23,7 +23,8 @@ from tests.strace.victim import TOKEN
 SECONDS = 60.0
 LASTING_SECONDS = 8.0
 """After which a victim is given up whose calls fail for good: a start asks a store that fails for ever."""
-COMMIT_WAIT_SECONDS = 3
+SHORT_WAIT = {"IMAGEREPO_COMMIT_WAIT_SECONDS": "3"}
+"""For a commit that can't end well, so that its answer comes before the victim is given up."""
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename")
 """By which a process changes files for good. (What SQLite maps into memory is not seen, and not to last.)"""
 TRACED = (*CALLS, "openat", "ftruncate", "mkdir", "unlink", "rmdir")
@@ -99,7 +100,6 @@ class Victim:
             "IMAGEREPO_DATA_DIR": str(ground.disk),
             "IMAGEREPO_STORE_URL": f"file://{ground.store}",
             "IMAGEREPO_ADMIN_TOKEN": TOKEN,
-            "IMAGEREPO_COMMIT_WAIT_SECONDS": str(COMMIT_WAIT_SECONDS),
         }
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(SECONDS)
@@ -201,10 +201,10 @@ def places_of(story: Story, ground: Ground) -> list[Place]:
     return places
 
 
-def hurt(ground: Ground, story: str, place: Place, harm: Harm, **environ: str) -> Story:
+def hurt(ground: Ground, story: str, place: Place, harm: Harm) -> Story:
     """The story as it goes when one place is hurt, with the calls of the hurt thread."""
     harming = ("-e", harm.option(place))
-    with Victim(ground, story, environ).wait_until_ready() as victim:
+    with Victim(ground, story, SHORT_WAIT if harm.lasting else {}).wait_until_ready() as victim:
         if not place.thread:
             path = str(ground.folder / place.path)
             return _watched(victim, ground, victim.pid, "-f", "-P", path, *harming, gives_up=harm.lasting)

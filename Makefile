@@ -68,7 +68,7 @@ soak: setup  ## the long runs: the model, explored widely; deaths, power cuts, f
 
 .PHONY: bench
 bench: setup  ## measure everything into bench/RESULTS.md (some minutes, some GB of disk)
-	for each in uploads snapshots commits restore; do $(BIN)/python bench/$$each.py --write; done
+	for each in uploads snapshots commits ingest restore; do $(BIN)/python bench/$$each.py --write; done
 
 .PHONY: lock
 lock:  ## resolve the dependencies anew into requirements*.txt

@@ -120,21 +120,32 @@ def _swift() -> Iterator[ObjectStore]:
 
 def report(measured: dict[str, dict[str, list[Round]]], sessions: int, rounds: int) -> str:
     rows = [row for what, found in measured.items() for row in _rows(what, found, sessions)]
+    titles, images = measured.values()
     return results.section(
         "What group commit gives",
         f"python bench/commits.py --sessions {sessions} --rounds {rounds}",
         f"{sessions} sessions; medians of {rounds} interleaved rounds. {results.machine('python-swiftclient')}",
         results.table(["", "way", "commits/s", "records (most)", "times"], rows),
+        results.targets(
+            [
+                ("titles at once, times", _ratio(titles), "≥", 10),
+                ("titles at once, records", max(each.records for each in titles["at once"]), "≤", 6),
+                ("images at once, times", _ratio(images), "≥", 3),
+            ]
+        ),
     )
 
 
 def _rows(what: str, found: dict[str, list[Round]], sessions: int) -> Iterator[list[str]]:
-    slow, fast = found.values()
-    ratio = statistics.median(one.seconds / other.seconds for one, other in zip(slow, fast, strict=True))
     for way, rounds in found.items():
         speed = sessions / statistics.median(each.seconds for each in rounds)
-        times = f"{ratio:.1f}" if rounds is fast else ""
+        times = f"{_ratio(found):.1f}" if way == "at once" else ""
         yield [what, way, f"{speed:.1f}", str(max(each.records for each in rounds)), times]
+
+
+def _ratio(found: dict[str, list[Round]]) -> float:
+    slow, fast = found.values()
+    return statistics.median(one.seconds / other.seconds for one, other in zip(slow, fast, strict=True))
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 FILE = Path(__file__).with_name("RESULTS.md")
 
@@ -30,6 +31,23 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+Target: TypeAlias = tuple[str, float, Literal["≤", "≥"], float]
+"""What was measured, its value, and its bound."""
+
+
+def targets(measured: Sequence[Target]) -> str:
+    """A sentence that tells which targets were hit."""
+    said = [
+        f"{what} {value:.2f}, {bound} {limit:g} wanted: {'hit' if _holds(value, bound, limit) else '**missed**'}"
+        for what, value, bound, limit in measured
+    ]
+    return f"Targets: {'; '.join(said)}."
+
+
+def _holds(value: float, bound: str, limit: float) -> bool:
+    return value <= limit if bound == "≤" else value >= limit
 
 
 def section(title: str, command: str, *paragraphs: str) -> str:

@@ -153,9 +153,25 @@ def report(measured: Sequence[Measured], command: str) -> str:
         command,
         f"Medians (largest) of {len(measured[0].sessions)} sessions each. {results.machine('zstandard')}",
         results.table(["", *(f"{each.rows:,} rows" for each in measured), "exponent"], _costs(measured)),
+        results.targets(_targets(measured)),
         f"Pages in the delta of a {IMAGES}-image session, and of a one-title session; medians:",
         results.table(["table or index", *_page_columns(measured)], _page_rows(measured)),
     )
+
+
+def _targets(measured: Sequence[Measured]) -> list[results.Target]:
+    largest = measured[-1]
+    sizes = [statistics.median(x.stored for x in each.sessions) for each in measured]
+    cpu = [statistics.median(x.cpu for x in each.sessions) for each in measured]
+    found: list[results.Target] = [
+        (f"MB of {IMAGES} images", sizes[-1] / MB, "≤", 1.5),
+        (f"CPU ms of {IMAGES} images", cpu[-1] * 1e3, "≤", 150),
+        ("KB of one title", statistics.median(x.stored for x in largest.titles) / KB, "≤", 60),
+    ]
+    if len(measured) > 1:
+        found.append(("exponent of the bytes", _exponent(measured, sizes), "≤", 0.15))
+        found.append(("exponent of the CPU time", _exponent(measured, cpu), "≤", 0.15))
+    return found
 
 
 def _costs(measured: Sequence[Measured]) -> list[list[str]]:
@@ -176,13 +192,12 @@ def _costs(measured: Sequence[Measured]) -> list[list[str]]:
 def _row(title: str, measured: Sequence[Measured], values: Callable[[Measured], list[float]]) -> list[str]:
     found = [values(each) for each in measured]
     cells = [f"{statistics.median(x):,.1f}" + (f" ({max(x):,.1f})" if len(x) > 1 else "") for x in found]
-    return [title, *cells, _exponent(measured, [statistics.median(x) for x in found])]
+    medians = [statistics.median(x) for x in found]
+    return [title, *cells, f"{_exponent(measured, medians):.2f}" if len(measured) > 1 else ""]
 
 
-def _exponent(measured: Sequence[Measured], values: Sequence[float]) -> str:
-    if len(measured) < 2:
-        return ""
-    return f"{math.log(values[-1] / values[0]) / math.log(measured[-1].rows / measured[0].rows):.2f}"
+def _exponent(measured: Sequence[Measured], values: Sequence[float]) -> float:
+    return math.log(values[-1] / values[0]) / math.log(measured[-1].rows / measured[0].rows)
 
 
 def _page_columns(measured: Sequence[Measured]) -> list[str]:

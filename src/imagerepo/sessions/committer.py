@@ -42,8 +42,6 @@ FALLBACK_SECONDS = 0.5
 UPLOAD_SHARE = 0.8
 """Of the commit's waiting time: after it a base that can't be stored is given up, so that the request
 still hears of it."""
-SESSIONS_AT_ONCE = 4
-"""Sessions of one worker whose bases are uploaded at the same time; they share the store's threads."""
 
 
 class Committer:
@@ -55,7 +53,7 @@ class Committer:
         self._workers = writer.disk.data_dir / "workers"
         self._alive: FileLock | None = None
         self._puts = ThreadPoolExecutor(config.store_threads, "put")
-        self._sessions = ThreadPoolExecutor(SESSIONS_AT_ONCE, "upload")
+        self._sessions = ThreadPoolExecutor(config.store_threads, "upload")
         self._uploads: dict[int, steps.Upload] = {}
         self._aside: list[UploadSession] = []
         self._wake = threading.Event()

@@ -22,6 +22,7 @@ IN_CONDEMNING = frozenset(
 )  # fmt: skip
 
 NOT_MODELLED = {
+    "purge.history": "as purge.forget",
     "purge.forget": "a change of other rows, shipped as a merge is",
     "commit.uploaded": "one step with the claim: what is not uploaded yet is not merged",
     "snapshot.compare": "it decides whether a snapshot is wanted, not what is in it",

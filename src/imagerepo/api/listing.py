@@ -8,7 +8,7 @@ from typing import Any, Self
 from django.http import QueryDict
 from rest_framework import serializers
 
-from imagerepo.api.lookups import WHOLE_NUMBER
+from imagerepo.api.lookups import WHOLE_NUMBER, check_kept
 from imagerepo.api.metadata import Timestamp
 from imagerepo.api.parsing import DEFAULT_PAGE, MAX_PAGE, bad_parameter
 from imagerepo.api.validation import StrictSerializer, Text, validated
@@ -37,12 +37,17 @@ class Listing:
 
     @classmethod
     def asked(cls, query: QueryDict, head: int) -> Self:
-        """The page that `query` asks for while `head` is live. Raises BadRequest with all that is wrong."""
+        """The page that `query` asks for while `head` is live.
+
+        Raises BadRequest with all that is wrong, and Gone where its revision is purged.
+        """
         serializer = ListingParameters(data=plain(query), context={"head": head})
         given = validated(serializer)
         cursor: Cursor | None = given.get("cursor")
+        at = cursor.revision if cursor else given.get("at", head)
+        check_kept(at)
         return cls(
-            at=cursor.revision if cursor else given.get("at", head),
+            at=at,
             limit=given["limit"],
             order=cursor.order if cursor else given.get("order", NEWEST_FIRST),
             after=cursor.position if cursor else None,

@@ -15,12 +15,25 @@ WHOLE_NUMBER = re.compile("[0-9]{1,18}")
 
 
 def revision_asked(request: Request) -> int:
-    """The revision in the parameter `at`, else head. Raises BadRequest for one that is not live."""
+    """The revision in the parameter `at`, else head.
+
+    Raises BadRequest for one that is not live, and Gone for one that is purged.
+    """
     head = queries.head()
-    text = request.query_params.get("at", str(head))
+    text = request.query_params.get("at")
+    if text is None:
+        return head
     if not WHOLE_NUMBER.fullmatch(text) or int(text) > head:
         raise bad_parameter("at", f"not a revision from 0 to {head}")
+    check_kept(int(text))
     return int(text)
+
+
+def check_kept(at: int) -> None:
+    """Raise Gone where revision `at` can't be shown any more."""
+    horizon = queries.horizon()
+    if at < horizon:
+        raise Gone(f"revision {at} is purged: {horizon} is the oldest that is kept")
 
 
 def live_version(ident: str, at: int) -> ImageVersion:

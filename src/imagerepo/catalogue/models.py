@@ -116,10 +116,11 @@ class AuditEntry(models.Model):
 
 
 class Head(models.Model):
-    """One row: the newest revision that is live."""
+    """One row: the newest revision that is live, and the oldest that can still be asked for."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     revision = models.PositiveBigIntegerField(default=0)
+    horizon = models.PositiveBigIntegerField(default=0)
 
 
 class Token(models.Model):

@@ -64,6 +64,11 @@ def head() -> int:
     return Head.objects.values_list("revision", flat=True).first() or 0
 
 
+def horizon() -> int:
+    """The oldest revision that can still be asked for; versions that none since shows are deleted."""
+    return Head.objects.values_list("horizon", flat=True).first() or 0
+
+
 def live(at: int) -> QuerySet[ImageVersion]:
     """The versions that revision `at` shows, each with its image."""
     return ImageVersion.objects.filter(valid_from__lte=at, valid_to__gt=at).select_related("image")

@@ -45,7 +45,8 @@ class Listing:
         given = validated(serializer)
         cursor: Cursor | None = given.get("cursor")
         at = cursor.revision if cursor else given.get("at", head)
-        check_kept(at)
+        if at < head:
+            check_kept(at)
         return cls(
             at=at,
             limit=given["limit"],

@@ -138,5 +138,8 @@ class History(RuleBasedStateMachine):
 
 TestPrunedHistories = History.TestCase
 TestPrunedHistories.settings = settings(
-    max_examples=3000 if sampling.SOAK else 25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=3000 if sampling.SOAK else 25,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )

@@ -24,7 +24,7 @@ def sync(path: Path) -> None:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Make `path` hold `content`, at once and for good: readers see the old file or the whole new one."""
-    with effect(f"file.write {path.suffix or path.name}"):
+    with effect(f"file.write {path.suffix or path.name.rstrip('-0123456789')}"):
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # several processes may write one
         with temporary.open("wb") as file:
             file.write(content)

@@ -6,8 +6,7 @@ and everything above asks for it with `current`.
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imagerepo.config import Config
@@ -23,10 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Service:
-    """One process's share of the repository. `store` keeps images, `writer` ships snapshots.
-
-    `stop` is set when its threads are to end.
-    """
+    """One process's share of the repository. `store` keeps images, `writer` ships snapshots."""
 
     config: Config
     store: ObjectStore
@@ -35,7 +31,6 @@ class Service:
     manager: Manager
     writer: Writer
     committer: Committer
-    stop: threading.Event = field(default_factory=threading.Event)
 
 
 _current: Service | None = None

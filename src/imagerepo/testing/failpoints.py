@@ -30,10 +30,10 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-_TARGET, _, _NTH = os.environ.get("IMAGEREPO_FAILPOINT", "").partition("#")
-_ACTION = os.environ.get("IMAGEREPO_FAILPOINT_ACTION", "kill-group")
+_target, _, _nth = os.environ.get("IMAGEREPO_FAILPOINT", "").partition("#")
+_action = os.environ.get("IMAGEREPO_FAILPOINT_ACTION", "kill-group")
 _TRACE = os.environ.get("IMAGEREPO_FAILPOINT_TRACE", "")
-ARMED = bool(_TARGET or _TRACE)
+ARMED = bool(_target or _TRACE)
 
 _passed: Counter[str] = Counter()
 _counting = threading.Lock()
@@ -44,6 +44,20 @@ class FailpointReached(BaseException):
     """Raised by the action `raise`; not an Exception, so that no handler takes it for a store's failure."""
 
 
+def arm(name: str, *, nth: int = 1, action: str = "kill-group") -> None:
+    """Arm a failpoint of this process, counted from now, in place of any other; an empty name only counts."""
+    global ARMED, _target, _nth, _action
+    with _counting:
+        ARMED, _target, _nth, _action = True, name, str(nth), action
+        _passed.clear()
+
+
+def passed() -> set[str]:
+    """Names of the failpoints passed since this process began, or since `arm`."""
+    with _counting:
+        return set(_passed)
+
+
 def failpoint(name: str) -> None:
     """Pass the failpoint `name`: die here if a test armed it."""
     if not ARMED:
@@ -52,7 +66,7 @@ def failpoint(name: str) -> None:
         _note(name)
     with _counting:
         _passed[name] += 1
-        reached = name == _TARGET and _passed[name] == int(_NTH or 1)
+        reached = name == _target and _passed[name] == int(_nth or 1)
     if reached:
         _act(name)
 
@@ -87,11 +101,11 @@ def effect(what: str) -> Iterator[None]:
 
 
 def _act(name: str) -> None:
-    if _ACTION == "raise":
+    if _action == "raise":
         raise FailpointReached(name)
-    if _ACTION == "kill-group":
+    if _action == "kill-group":
         os.killpg(0, signal.SIGKILL)
-    if _ACTION == "stop-self":
+    if _action == "stop-self":
         # To this thread: a signal to the process might stop it only after this thread has gone on.
         signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         return

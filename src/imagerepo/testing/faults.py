@@ -64,10 +64,14 @@ class _Order:
 
 
 class Orders:
-    """Faults that are due at the n-th call of an operation on certain names, and the calls seen so far."""
+    """Faults that are due at the n-th call of an operation on certain names, and the calls seen so far.
+
+    `failed` are the faults that calls were given, each with the operation.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
+        self.failed: list[tuple[Op, Fault]] = []
         self._orders: list[_Order] = []
         self._lock = threading.Lock()
 
@@ -98,6 +102,7 @@ class Orders:
                 elif due is None and order.times:
                     order.times -= 1
                     due = order.fault
+                    self.failed.append((op, due))
         return due
 
 

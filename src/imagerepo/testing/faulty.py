@@ -62,6 +62,11 @@ class FaultyStore:
         """Operation and name of every call; of `list` the prefix."""
         return self._orders.calls
 
+    @property
+    def failed(self) -> list[tuple[Op, Fault]]:
+        """The operation and the fault of every call that failed as ordered."""
+        return self._orders.failed
+
     def fail(self, op: Op, fault: Fault, *, name: str = "", call: int = 1, times: float = 1) -> None:
         """Let `op` on names that begin with `name` fail `times` times, beginning with the `call`-th from now.
 

@@ -13,16 +13,17 @@ from imagerepo.testing.reference import NOTHING_SAID, Action, Live, Refused
 
 
 class Remote:
-    """A `Repository`; `client` has the server's address, and a contributor's token.
+    """A `Repository`; `client` has the server's address, and a contributor's token; `sessions` are open already.
 
     An image with metadata is sent in a form, which needs a filename, and spoils one with quotes or slashes in
     it; one without metadata may have any. Raises Refused for a problem (4xx), httpx.HTTPStatusError for any
     other failure.
     """
 
-    def __init__(self, client: httpx.Client) -> None:
+    def __init__(self, client: httpx.Client, sessions: Mapping[str, str] | None = None) -> None:
         self._client = client
-        self._paths: dict[str, str] = {}
+        self._paths = dict(sessions or {})
+        """By the names that the test gives them."""
 
     def open(self, session: str) -> None:
         self._paths[session] = self._ask("POST", "/api/v1/sessions", json={}).headers["Location"]

@@ -1,0 +1,134 @@
+"""The store of the machine: it lives in the test's process, and its servers ask it over a socket.
+
+So a write that is late outlives whoever sent it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Client, Connection, Listener
+from typing import Any, BinaryIO, cast
+
+from imagerepo.errors import StoreError, StoreUnavailable
+from imagerepo.store.memory import MemoryStore
+from imagerepo.store.objects import ObjectInfo, ObjectReader, ObjectStore
+from imagerepo.store.reading import FileReader, clip
+
+
+class Counter:
+    """The test's end: answers calls on `store` until it is closed, each connection in a thread of its own."""
+
+    def __init__(self, store: ObjectStore, address: str) -> None:
+        self._store, self.address = store, address
+        self._listener = Listener(address, family="AF_UNIX", backlog=64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: Connection) -> None:
+        with connection:
+            while True:
+                try:
+                    op, arguments = connection.recv()
+                    connection.send(self._answer(op, arguments))
+                except (EOFError, OSError):
+                    return
+
+    def _answer(self, op: str, arguments: dict[str, Any]) -> object:
+        try:
+            return getattr(self, f"_{op}")(**arguments)
+        except StoreError as error:
+            return error
+
+    def _put(self, name: str, content: bytes, **given: Any) -> ObjectInfo:
+        return self._store.put(name, io.BytesIO(content), **given)
+
+    def _get(self, name: str, newest: bool) -> tuple[ObjectInfo, bytes | None]:
+        """None in place of a body that ends early."""
+        with self._store.get(name, newest=newest) as reader:
+            try:
+                return reader.info, reader.read()
+            except StoreUnavailable:
+                return reader.info, None
+
+    def _stat(self, name: str, newest: bool) -> ObjectInfo:
+        return self._store.stat(name, newest=newest)
+
+    def _delete(self, names: list[str]) -> None:
+        self._store.delete(names)
+
+    def _list(self, prefix: str, **given: Any) -> list[ObjectInfo]:
+        return list(self._store.list(prefix, **given))
+
+    def _create_exclusive(self, name: str) -> bool:
+        return self._store.create_exclusive(name)
+
+
+class DistantStore:
+    """A server's end. Whoever asks a test that has ended ends too."""
+
+    properties = MemoryStore.properties
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._mine = threading.local()
+
+    def put(
+        self,
+        name: str,
+        body: BinaryIO,
+        *,
+        media_type: str,
+        md5: str | None = None,
+        expires_after: float | None = None,
+    ) -> ObjectInfo:
+        given = {"content": body.read(), "media_type": media_type, "md5": md5, "expires_after": expires_after}
+        return cast(ObjectInfo, self._ask("put", name=name, **given))
+
+    def get(self, name: str, *, newest: bool = False, byte_range: tuple[int, int] | None = None) -> ObjectReader:
+        info, content = cast("tuple[ObjectInfo, bytes | None]", self._ask("get", name=name, newest=newest))
+        begin, length = clip(info, byte_range)
+        return FileReader(info, io.BytesIO((content or b"")[begin : begin + length]), length)
+
+    def stat(self, name: str, *, newest: bool = False) -> ObjectInfo:
+        return cast(ObjectInfo, self._ask("stat", name=name, newest=newest))
+
+    def delete(self, names: Iterable[str]) -> None:
+        self._ask("delete", names=list(names))
+
+    def list(self, prefix: str, *, after: str = "", foreign: bool = False) -> Iterator[ObjectInfo]:
+        given = {"prefix": prefix, "after": after, "foreign": foreign}
+        return iter(cast("list[ObjectInfo]", self._ask("list", **given)))
+
+    def create_exclusive(self, name: str) -> bool:
+        return cast(bool, self._ask("create_exclusive", name=name))
+
+    def signed_url(self, name: str, *, seconds: float) -> str | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+    def _ask(self, op: str, **arguments: object) -> object:
+        try:
+            if not hasattr(self._mine, "connection"):
+                self._mine.connection = Client(self._address, family="AF_UNIX")
+            self._mine.connection.send((op, arguments))
+            answer = self._mine.connection.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+        if isinstance(answer, StoreError):
+            raise answer
+        return cast(object, answer)

@@ -1,0 +1,121 @@
+"""What the clients were told, and what must be true because of it: the invariants of the design.
+
+A session's client knows of each commit that it succeeded, that nothing came of it, or neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+from imagerepo.testing.reference import Reference
+from tests.machine.chains import View
+
+
+@dataclass
+class Told:
+    """One session as its client knows it, opened under the epoch `epoch`.
+
+    `asked`: a commit was asked for, and since then nobody said that nothing came of it. `revision`: it was told to
+    be live. `over`: it was told to be aborted, expired or unknown. `modelled`: the reference knows what is staged.
+    """
+
+    key: str
+    epoch: int
+    asked: bool = False
+    revision: int | None = None
+    over: bool = False
+    modelled: bool = True
+
+    @property
+    def in_doubt(self) -> bool:
+        return self.asked and self.revision is None and not self.over
+
+    @property
+    def may_be_live(self) -> bool:
+        return (self.asked or self.revision is not None) and not self.over
+
+
+@dataclass
+class Ledger:
+    """All sessions by key; what visitors have seen live, revision by revision; and what that must look like."""
+
+    sessions: dict[str, Told] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    reference: Reference = field(default_factory=Reference)
+    tokens: set[str] = field(default_factory=set)
+
+    def opened(self, key: str, epoch: int) -> Told:
+        self.sessions[key] = Told(key, epoch)
+        self.reference.open(key)
+        return self.sessions[key]
+
+    def live_as(self, told: Told, revision: int) -> None:
+        """The client was told that its session is live."""
+        assert not told.over, f"{told.key} was told to be gone, and then to be live"
+        assert told.revision in (None, revision), f"{told.key} was revision {told.revision}, and now is {revision}"
+        told.revision = revision
+
+    def nothing_came_of(self, told: Told) -> None:
+        self._not_live(told)
+        told.asked = False
+
+    def gone(self, told: Told) -> None:
+        """The client was told that the session is aborted, expired or unknown."""
+        self._not_live(told)
+        told.over = True
+
+    def seen(self, view: View) -> None:
+        """Visitors saw this: it is committed, whole, and for ever."""
+        self._extend(self.log, self.reference, view)
+
+    def restorable(self, view: View) -> None:
+        """A start would find this: all that was answered or seen is in it, and nothing that can't be."""
+        assert view.revision >= len(self.log), (
+            f"revisions {view.revision + 1} to {len(self.log)} were seen and are lost"
+        )
+        for told in self.sessions.values():
+            if told.revision is not None:
+                at = view.log[told.revision - 1 : told.revision]
+                assert at == (told.key,), f"revision {told.revision} was {told.key} and is {at}"
+        assert self.tokens <= view.tokens, "a token is lost"
+        if view.revision == len(self.log):
+            self._extend(self.log, self.reference, view)
+        else:
+            # What is there in excess may be an orphan yet: it proves nothing, but must make sense.
+            self._extend(list(self.log), deepcopy(self.reference), view)
+
+    def restored(self, view: View) -> None:
+        """A restore of an older revision."""
+        assert list(view.log) == self.log[: view.revision] or view.revision > len(self.log)
+        if view.revision <= len(self.log):
+            assert view.live == self.reference.live(at=view.revision)
+
+    def conflicts_of(self, told: Told, found: Iterable[str]) -> None:
+        """The client was told that these images conflict: others changed them, or may have."""
+        doubtful = {
+            ident
+            for other in self.sessions.values()
+            if other.may_be_live and other.key not in self.log and other is not told
+            for ident in self.reference.sessions[other.key].changes
+        }
+        if told.modelled:
+            known = set(self.reference.conflicts(told.key))
+            assert set(found) <= known | doubtful, f"{found} conflict in {told.key}, but only {known} can"
+
+    def _not_live(self, told: Told) -> None:
+        assert told.revision is None, f"{told.key} was live as revision {told.revision}, and now is denied"
+        assert told.key not in self.log, f"{told.key} was seen live, and now is denied"
+
+    def _extend(self, log: list[str], reference: Reference, view: View) -> None:
+        known = min(len(log), view.revision)
+        assert list(view.log[:known]) == log[:known], f"revisions changed: {view.log} after {log}"
+        for key in view.log[known:]:
+            told = self.sessions[key]
+            assert told.may_be_live, f"{key} is live, though its client heard that nothing came of it"
+            assert told.modelled, f"{key} is live, though it was changed on a server that had lost its epoch"
+            assert reference.commit(key) == len(log) + 1
+            log.append(key)
+        expected = reference.live(at=view.revision)
+        assert view.live == expected, f"at revision {view.revision}: {view.live}, and not {expected}"

@@ -1,0 +1,51 @@
+"""Restores beside, and how a story ends."""
+
+from __future__ import annotations
+
+import time
+
+from imagerepo.durability import chain
+from imagerepo.errors import Damaged
+from tests.machine import chains
+from tests.machine.world import NO_ANSWER, World
+
+REST_SECONDS = 20.0
+
+
+def restored(world: World, revision: int) -> None:
+    """`restore --revision`: a state that was live at it, or the news that it was pruned."""
+    end = chains.end(world.objects)
+    assert end is not None
+    try:
+        snapshot = chain.select(world.objects, end, chains.PATIENCE, revision=revision)
+    except Damaged as error:
+        world.say(f"revision {revision}: {error}")
+        assert world.pruned, error
+        return
+    view = chains.view(world.objects, snapshot)
+    assert view.revision <= revision
+    world.ledger.restored(view)
+
+
+def comes_to_rest(world: World) -> None:
+    """All is well again: every client then learns what became of its session, and every revision is there."""
+    world.say("all is well again")
+    world.heal()
+    world.store.deliver()
+    for server in world.servers:
+        world.wake(server)
+    world.look()
+    deadline = time.monotonic() + REST_SECONDS
+    while doubtful := [told for told in world.ledger.sessions.values() if told.in_doubt]:
+        assert time.monotonic() < deadline, f"{[told.key for told in doubtful]} stay in doubt"
+        server = world.needed()
+        assert server is not None
+        for told in doubtful:
+            try:
+                answer = server.client().get(f"/api/v1/sessions/{told.key}")
+            except NO_ANSWER:
+                break
+            world.heard(told, answer.status_code, answer.json())
+        world.look()
+    for revision in range(1, len(world.ledger.log) + 1):
+        restored(world, revision)

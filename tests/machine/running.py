@@ -1,0 +1,61 @@
+"""Running stories: how many, by which seed, how long each is; and what a run has reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import RULE_MARKER, run_state_machine_as_test
+
+from imagerepo.testing.faults import APPLIES_TO, Fault, Op
+from tests.machine.coverage import Coverage
+from tests.machine.machine import Machine
+from tests.machine.processes import Nursery
+
+STEPS = 30
+
+
+@contextmanager
+def nursery() -> Iterator[Nursery]:
+    """A zygote; whatever it has borne ends with it."""
+    made = Nursery()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def run(nursery: Nursery, coverage: Coverage, *, number: int, stories: int) -> None:
+    """Play `stories` stories drawn by the seed `number`. Raises what the first bad one found, with its story.
+
+    Nothing is shrunk and nothing remembered: a story played again is not quite the same, as its servers are
+    real processes.
+    """
+    failures: list[Exception] = []
+    machine = type("Stories", (Machine,), {"nursery": nursery, "coverage": coverage, "failures": failures})
+    how = settings(
+        max_examples=stories,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    try:
+        run_state_machine_as_test(seed(number)(machine), settings=how)
+    except BaseException:
+        if failures:
+            raise failures[0] from None
+        raise
+
+
+def rules() -> set[str]:
+    """All that a long run must have done."""
+    return {name for name, function in vars(Machine).items() if hasattr(function, RULE_MARKER)}
+
+
+def faults() -> set[tuple[Op, Fault]]:
+    """All that a store must have done to the machine."""
+    return {(op, fault) for fault, ops in APPLIES_TO.items() for op in ops}

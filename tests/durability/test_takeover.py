@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import resource
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from imagerepo.config import get_config
 from imagerepo.durability import chain
@@ -385,3 +387,30 @@ def test_the_walk_refuses_a_parent_whose_bytes_changed(node: Node, store: Faulty
     wrong = headers[0].parent.model_copy(update={"digest": "0" * 64})
     with pytest.raises(Damaged, match="was linked"):
         chain.follow(store, wrong, Patience())
+
+
+@contextmanager
+def no_file_may_grow_beyond(size: int) -> Iterator[None]:
+    """The disk refuses to write more: SQLite sees an I/O error, as it would of a broken one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_failed_is_not_kept(node: Node) -> None:
+    """A failed fsync may be followed by one that succeeds, and what it lost is lost."""
+    node.commit(A)
+    log = node.data_dir / "catalogue.sqlite3-wal"
+    with no_file_may_grow_beyond(log.stat().st_size), pytest.raises(OperationalError):
+        node.stage(B)
+    node.commit(C)
+    node.die()
+    node.start()
+    assert node.started.restored
+    assert node.live() == {A, C}
+    node.commit(B)
+    node.die()
+    assert not node.start().started.restored

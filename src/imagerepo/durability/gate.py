@@ -24,8 +24,10 @@ def write(*, durable: bool = False) -> Iterator[None]:
     `durable`: its pages are fsynced before this returns (synchronous=FULL). Whatever a record must
     hold commits so, else a power cut could keep the record and lose the rows. No network in here.
     """
+    disk = Disk(get_config().data_dir)
     with (
-        exclusive(Disk(get_config().data_dir).gate_lock),
+        exclusive(disk.gate_lock),
+        disk.distrusting(),
         _synchronous(durable),
         effect("transaction"),
         transaction.atomic(durable=True),

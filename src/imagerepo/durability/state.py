@@ -6,6 +6,7 @@
 <data>/bases/                a base made in the background, and its manifest, which may be under way
 <data>/fenced-<epoch>        present: a newer epoch than that was seen
 <data>/trouble.json          present: the store fails while something is being shipped
+<data>/distrusted            present: this disk failed under the database; the next start restores
 <data>/drill.json            what the last drill found (drill.py)
 <data>/scratch/              what may go at any time: copies in the making, restores beside
 <data>/server.lock           held alone by `serve`; one server per disk
@@ -16,6 +17,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -105,6 +109,7 @@ class Disk:
         self.drill = data_dir / "drill.json"
         self._state = data_dir / "chain.json"
         self._trouble = data_dir / "trouble.json"
+        self._distrusted = data_dir / "distrusted"
 
     def prepare(self) -> None:
         """Create the folders. Raises ConfigError where they can't be."""
@@ -132,6 +137,25 @@ class Disk:
     def forget_state(self) -> None:
         """This disk counts as empty from now on."""
         unlink_durably([self._state])
+        unlink_durably([self._distrusted])
+
+    def distrusted(self) -> bool:
+        """Whether a write of the database failed here: then the next start restores, and keeps nothing."""
+        return self._distrusted.exists()
+
+    @contextmanager
+    def distrusting(self) -> Iterator[None]:
+        """Do something with the database. Where the disk fails at that, it is not trusted again.
+
+        After a failed fsync a later one reports success for pages that the kernel has dropped (LWN 752063, on
+        PostgreSQL's fsync): SQLite can't tell, and a power cut would then take rows that records hold.
+        """
+        try:
+            yield
+        except Exception as error:
+            if _is_of_the_disk(error):
+                write_durably(self._distrusted, str(error).encode())
+            raise
 
     def fenced(self, epoch: int) -> bool:
         return self._fence(epoch).exists()
@@ -156,3 +180,10 @@ class Disk:
 
     def clear_trouble(self) -> None:
         self._trouble.unlink(missing_ok=True)
+
+
+def _is_of_the_disk(error: BaseException | None) -> bool:
+    """Whether SQLite failed at reading or writing a file: SQLITE_IOERR in any of its forms. Django wraps it."""
+    if isinstance(error, sqlite3.Error):
+        return str(getattr(error, "sqlite_errorname", "")).startswith("SQLITE_IOERR")
+    return error is not None and _is_of_the_disk(error.__cause__)

@@ -39,7 +39,8 @@ def take_over(
     _refuse_contradictions(disk, state, end)
     with step("start.disk"):
         Outbox(disk.bases).clear()  # of an older epoch: it would be nobody's
-        if end and state and (taken := _keep(disk, state, entry, end)):
+        trusted = state and not disk.distrusted()
+        if end and state and trusted and (taken := _keep(disk, state, entry, end)):
             outbox.clear()
             return taken
         disk.forget_state()

@@ -104,7 +104,8 @@ class Writer:
         opening record. Raises Fenced, and Damaged where the chain is not this writer's.
         """
         state = self.state
-        entry = self._cut(_next_place(state, head=head, head_after=head_after), state.final)
+        with self.disk.distrusting():
+            entry = self._cut(_next_place(state, head=head, head_after=head_after), state.final)
         return self._finish(entry)
 
     def _cut(self, place: Place, final: Final | None) -> Entry:

@@ -18,6 +18,8 @@ STORE_SCHEMES = ("file", "swift")
 MIB = 1 << 20
 GIB = 1 << 30
 
+SETTLE_TIMEOUTS = 8
+"""A DELETE may take a quarter of the time to settle, which is as long as two silences of the store."""
 LONGEST_SECONDS = 10 * 365 * 86400.0
 Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
 Interval = Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
@@ -57,8 +59,13 @@ class Config(BaseSettings):
     session_seconds: Seconds = Field(86400.0, description="An open session's life without a write, in seconds.")
     grace_seconds: Seconds = Field(
         172800.0,
-        description="Age below which pruning deletes no part that nothing names, in seconds; and reconcile, which is "
-        "not built yet, no object.",
+        description="Age below which reconcile deletes no object, and pruning no part that nothing names, in seconds.",
+    )
+    delete_settle_seconds: Seconds = Field(
+        900.0,
+        description="Longest time, in seconds, that a request to the store can be under way, or a process can rest "
+        "before it sends one. A deletion in doubt is settled after it: until then a commit that adds that image "
+        "waits. At least 8 times IMAGEREPO_STORE_TIMEOUT_SECONDS.",
     )
     retention_seconds: Seconds = Field(
         2592000.0, description="How far back `imagerepo restore --at` reaches after a prune, in seconds."
@@ -136,6 +143,16 @@ class Config(BaseSettings):
             raise ValueError(
                 f"{PREFIX}STORE_URL: must be given here: swift://container[/prefix], or file:///path of a "
                 "folder that outlives this container"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _settles_after_the_longest_request(self) -> Config:
+        least = SETTLE_TIMEOUTS * self.store_timeout_seconds
+        if self.delete_settle_seconds < least:
+            raise ValueError(
+                f"{PREFIX}DELETE_SETTLE_SECONDS: {self.delete_settle_seconds:g} is less than {SETTLE_TIMEOUTS} times "
+                f"{PREFIX}STORE_TIMEOUT_SECONDS ({self.store_timeout_seconds:g}): set it to {least:g} or more"
             )
         return self
 

@@ -38,7 +38,12 @@ ImagerepoError
 │   └── NotInSession            the image is neither staged nor live
 ├── ReconcileError
 │   ├── UnknownImage            neither the database nor a snapshot of it knows the image
-│   └── BeingCommitted          a session that changes the image is being committed just now
+│   ├── BeingCommitted          a session that changes the image is being committed just now
+│   ├── PlanNotFound            no plan of that name is kept here
+│   ├── PlanNotReady            the plan's state does not allow it
+│   ├── ApplyUnderWay           another plan is being applied
+│   ├── TooLargeAShare          it would touch so much that it is rather a mistake: needs force
+│   └── StalePlan               what it names was changed since
 └── DurabilityError
     ├── Fenced                  a newer epoch exists: this writer may only read
     ├── Damaged                 the chain, or this disk, is not what it must be: stop and report
@@ -226,6 +231,26 @@ class UnknownImage(ReconcileError):
 
 
 class BeingCommitted(ReconcileError):
+    pass
+
+
+class PlanNotFound(ReconcileError):
+    pass
+
+
+class PlanNotReady(ReconcileError):
+    pass
+
+
+class ApplyUnderWay(ReconcileError):
+    pass
+
+
+class TooLargeAShare(ReconcileError):
+    pass
+
+
+class StalePlan(ReconcileError):
     pass
 
 

@@ -38,10 +38,15 @@ def create() -> Gateway:
     lock = acquire(Disk(config.data_dir.absolute()).workers_lock, shared=True, wait=False)
     if lock is None:
         raise InUse(f"{config.data_dir} is being taken over by another server: this worker ends")
+    from imagerepo.reconcile.runner import Runner
+
     service = open_service(config)
     service.committer.start()
+    runner = Runner(service)
+    runner.start()
 
     def close() -> None:
+        runner.stop()
         close_service(service)
         lock.release()
 
@@ -69,6 +74,7 @@ def open_service(config: Config, *, store: ObjectStore | None = None) -> Service
         manager=Manager(config, objects),
         writer=writer,
         committer=Committer(config, objects, spool, writer, stop),
+        stop=stop,
     )
     use(service)
     return service

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from imagerepo.durability import bases, choosing
 from imagerepo.durability.choosing import Wanted
-from imagerepo.errors import Damaged
+from imagerepo.durability.pages import connect
+from imagerepo.durability.restore import build
+from imagerepo.durability.settle import Patience
+from imagerepo.errors import Damaged, StoreUnavailable
 from imagerepo.store import names
 from imagerepo.store.backends import open_memory
+from imagerepo.store.objects import ObjectReader
 from imagerepo.testing.faulty import FaultyStore
 from tests.durability.reign import ONCE, Reign, rows
 
@@ -171,3 +177,46 @@ def test_parts_that_vanish_on_the_way_are_looked_for_again(reign: Reign, restore
     reign.store.get = overtaken
     assert restore() == [1, 2]
     assert made
+
+
+class BreakingOff:
+    """An open object whose second read fails."""
+
+    def __init__(self, reader: ObjectReader) -> None:
+        self._reader, self._reads = reader, 0
+
+    def read(self, size: int = -1) -> bytes:
+        self._reads += 1
+        if self._reads > 1:
+            raise StoreUnavailable("the connection broke")
+        return self._reader.read(size)
+
+    def __enter__(self) -> BreakingOff:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+
+def test_progress_takes_back_what_was_read_in_vain(reign: Reign, tmp_path: Path) -> None:
+    with closing(connect(reign.disk.database)) as other:
+        other.execute("INSERT INTO t VALUES (1000, ?)", (os.urandom(3 << 20),))
+    reign.commit()
+    (part,) = bases.make(reign.writer).parts
+    get, told, broken = reign.store.get, [], []
+
+    def break_off_once(name: str, **options: object):
+        if name != part.name or broken:
+            return get(name, **options)
+        broken.append(name)
+        return BreakingOff(get(name, **options))
+
+    reign.store.get = break_off_once
+    twice, built = Patience(most_questions=2), tmp_path / "built.sqlite3"
+    build(reign.store, reign.last(), built, twice, lambda done, total: told.append((done, total)))
+    reign.store.get = get
+    assert broken
+    assert told[0] == (0, part.size)
+    assert (0, part.size) in told[1:]
+    assert told[-1] == (part.size, part.size) == (max(told)[0], part.size)
+    assert len(told) > 4

@@ -16,6 +16,7 @@ from imagerepo.durability import bases, chain, choosing, retention
 from imagerepo.errors import Damaged
 from imagerepo.store import names
 from imagerepo.store.backends import open_memory
+from tests import sampling
 from tests.durability.reign import ONCE, Reign, rows
 
 FAR_AHEAD = timedelta(days=1)
@@ -137,5 +138,8 @@ class History(RuleBasedStateMachine):
 
 TestPrunedHistories = History.TestCase
 TestPrunedHistories.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=3000 if sampling.SOAK else 25,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )

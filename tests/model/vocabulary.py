@@ -24,6 +24,9 @@ IN_CONDEMNING = frozenset(
 NOT_MODELLED = {
     "purge.history": "as purge.forget",
     "purge.forget": "a change of other rows, shipped as a merge is",
+    "reconcile.survey": "it reads, and what it finds is looked at again before anything is deleted",
+    "reconcile.plan": "local files, which say what is to be looked at",
+    "reconcile.sweep": "derivatives are made again; of older epochs only what no restore can reach",
     "commit.uploaded": "one step with the claim: what is not uploaded yet is not merged",
     "snapshot.compare": "it decides whether a snapshot is wanted, not what is in it",
     "publish.change": "a change of other rows, shipped as a merge is",

@@ -15,26 +15,26 @@ from tests.real.races import SPREADS, STARTERS, Race
 from tests.real.starters import Starters
 
 ROUNDS = 50
+ROUNDS_A_REPOSITORY = 10
+"""Every start reads the chain back to its beginning, which grows by some records a round."""
 
 
 def main() -> None:
     for replicas in (1, 3):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            with (
-                Swift(folder / "swift", replicas=replicas) as swift,
-                Starters(STARTERS, folder, "races", swift.environ) as starters,
-            ):
-                _race(Race(starters), f"{STARTERS} starts at once, replicas: {replicas}")
+            with Swift(folder / "swift", replicas=replicas) as swift:
+                for before in range(0, ROUNDS, ROUNDS_A_REPOSITORY):
+                    with Starters(STARTERS, folder / f"{before}", f"races{before}", swift.environ) as starters:
+                        _race(Race(starters), before, f"{STARTERS} starts, replicas: {replicas}")
 
 
-def _race(race: Race, title: str) -> None:
-    for number in range(1, ROUNDS + 1):
-        began = time.monotonic()
-        told = ", ".join(
-            f"{name} {value}" for name, value in race.run(SPREADS[number % len(SPREADS)])._asdict().items()
-        )
-        sys.stdout.write(f"{title}, round {number}: {told}; {time.monotonic() - began:.1f} s\n")
+def _race(race: Race, before: int, title: str) -> None:
+    for number in range(before, before + ROUNDS_A_REPOSITORY):
+        began, spread = time.monotonic(), SPREADS[number % len(SPREADS)]
+        told = ", ".join(f"{name} {value}" for name, value in race.run(spread)._asdict().items())
+        took = time.monotonic() - began
+        sys.stdout.write(f"{title}, within {spread:.0f} s, round {number + 1}: {told}; {took:.1f} s\n")
         sys.stdout.flush()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ from imagerepo.boot import boot
 boot()
 
 from imagerepo.errors import Fenced  # noqa: E402
-from imagerepo.processes import die_with_parent  # noqa: E402
 from imagerepo.sessions.models import State  # noqa: E402
 from imagerepo.store.door import Door  # noqa: E402
 from imagerepo.store.swift import SwiftStore  # noqa: E402
@@ -122,7 +122,7 @@ class _Hand:
 
 
 def _live(line: Connection, folder: Path, container: str, environ: dict[str, str], barrier: Barrier) -> None:
-    die_with_parent(os.getppid())
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     starter = _Starter(folder, container, environ, barrier)
     while True:
         what, given = line.recv()
@@ -130,6 +130,14 @@ def _live(line: Connection, folder: Path, container: str, environ: dict[str, str
             line.send(getattr(starter, what)(*given))
         except Exception as error:  # it is raised again where the question came from
             line.send(RuntimeError(f"{what}: {type(error).__name__}: {error}"))
+
+
+def _end_with_the_parent() -> None:
+    """Else a starter that waits for its store, which went with the parent, would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
 
 
 class _Starter:

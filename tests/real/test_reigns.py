@@ -26,8 +26,8 @@ from tests.crash import stories
 from tests.crash.stories import Told
 
 CHECK_SECONDS = 1
-NOTICED_SECONDS = 10.0
-"""Well above the setting, for a busy machine, and well below its default of 15."""
+NOTICED_SECONDS = 14.0
+"""Well above the setting, for a busy machine, and below its default."""
 
 
 class Pause(NamedTuple):
@@ -211,10 +211,15 @@ def refused(answer: httpx.Response, **members: str) -> None:
 def noticed(server: Server) -> None:
     """Wait until an idle server says that it is fenced."""
     deadline = time.monotonic() + NOTICED_SECONDS
-    while (ready := server.client().get("/readyz")).status_code == 200:
+    while not any("another server took over" in reason for reason in reasons(server)):
         assert time.monotonic() < deadline, "it does not notice"
         time.sleep(0.05)
-    assert ready.json()["reasons"] == ["fenced: another server took over this repository"]
+
+
+def reasons(server: Server) -> list[str]:
+    """Why it is not ready. On a busy machine the store may be slow to answer, too."""
+    ready = server.client().get("/readyz")
+    return list(ready.json()["reasons"]) if ready.status_code == 503 else []
 
 
 def in_the_store(store: ObjectStore, server: Server, *, ahead: int) -> bool:

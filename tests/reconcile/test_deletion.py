@@ -22,22 +22,13 @@ from imagerepo.store import names
 from imagerepo.testing.faulty import FOR_GOOD, Fault, FaultyStore
 from tests.durability.node import Node
 from tests.reconcile.pausing import Pausing, in_thread, until
+from tests.reconcile.repairing import Clock
 from tests.sessions.workers import Worker
 
 X = b"an orphan"
 IDENT = hashlib.sha256(X).hexdigest()
 SETTLING = 900.0
 NO_GRACE = timedelta(0)
-
-
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

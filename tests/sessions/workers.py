@@ -28,21 +28,7 @@ class Worker:
         self.committer = Committer(get_config(), images, self.spool, self.writer, stop)
 
     def stage(self, *contents: bytes, title: str = "") -> UploadSession:
-        now = timezone.now()
-        with write():
-            session = UploadSession.objects.create(
-                owner="tests", created_at=now, expires_at=now + timedelta(days=1), expires_in=86400, base_revision=0
-            )
-        for content in contents:
-            spooled = self.spool.receive([content], limit=1000, length=len(content))
-            self.spool.keep(spooled, session.key)
-            with write():
-                StagedImage.objects.create(
-                    session=session, ident=spooled.ident, action=Action.ADD, staged_at=now, title=title,
-                    with_metadata=bool(title), format="png", width=1, height=1, frames=1, byte_size=spooled.size,
-                    md5=bytes.fromhex(spooled.md5), has_alpha=False,
-                )  # fmt: skip
-        return session
+        return stage(self.spool, *contents, title=title)
 
     def commit(self, session: UploadSession, wait: float = 20.0) -> UploadSession:
         return self.committer.commit(session, wait=wait)
@@ -50,3 +36,22 @@ class Worker:
     def close(self) -> None:
         self.committer.stop()
         self.writer.close()
+
+
+def stage(spool: Spool, *contents: bytes, title: str = "") -> UploadSession:
+    """A new session that adds these images."""
+    now = timezone.now()
+    with write():
+        session = UploadSession.objects.create(
+            owner="tests", created_at=now, expires_at=now + timedelta(days=1), expires_in=86400, base_revision=0
+        )
+    for content in contents:
+        spooled = spool.receive([content], limit=1000, length=len(content))
+        spool.keep(spooled, session.key)
+        with write():
+            StagedImage.objects.create(
+                session=session, ident=spooled.ident, action=Action.ADD, staged_at=now, title=title,
+                with_metadata=bool(title), format="png", width=1, height=1, frames=1, byte_size=spooled.size,
+                md5=bytes.fromhex(spooled.md5), has_alpha=False,
+            )  # fmt: skip
+    return session

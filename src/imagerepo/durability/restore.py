@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,7 +20,7 @@ from imagerepo.durability.pages import check_header, quick_check
 from imagerepo.durability.records import Header, Manifest, Part
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Weight
-from imagerepo.errors import Damaged, Missing, NoRoom, ObjectNotFound
+from imagerepo.errors import Damaged, ImagerepoError, Missing, NoRoom, ObjectNotFound
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
 
@@ -175,13 +176,25 @@ def install(new: Path, database: Path) -> None:
 def _fetch(store: ObjectStore, base: Base, target: Path, patience: Patience, progress: Progress) -> None:
     total = base.page_count * base.page_size
     _check_parts(base, total)
-    done = 0
+    meter = _Meter(total, progress)
     with effect("file.write restoring"), target.open("wb") as file:
         file.truncate(total)
     with ThreadPoolExecutor(RESTORE_THREADS) as threads:
-        for size in threads.map(lambda part: _fetch_part(store, base, part, target, patience), base.parts):
-            done += size
-            progress(done, total)
+        list(threads.map(lambda part: _fetch_part(store, base, part, target, patience, meter), base.parts))
+
+
+class _Meter:
+    """Adds up what several threads write, and tells of it."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+        self._adding = threading.Lock()
+        progress(0, total)
+
+    def add(self, size: int) -> None:
+        with self._adding:
+            self._done += size
+            self._progress(self._done, self._total)
 
 
 def _check_parts(base: Base, total: int) -> None:
@@ -204,30 +217,33 @@ def _check_whole(base: Base, database: Path) -> None:
         )
 
 
-def _fetch_part(store: ObjectStore, base: Base, part: Part, target: Path, patience: Patience) -> int:
+def _fetch_part(store: ObjectStore, base: Base, part: Part, target: Path, patience: Patience, meter: _Meter) -> None:
     try:
         with step("restore.part"), effect("file.write part"):
-            patience.ask(lambda: _write_part(store, part, target))
+            patience.ask(lambda: _write_part(store, part, target, meter))
     except ObjectNotFound:
         raise Missing(f"{part.name} is missing: {base.name} needs it", name=base.name) from None
     except Damaged as error:
         raise Damaged(f"{error}; {base.name} needs it", name=base.name) from None
-    return part.size
 
 
-def _write_part(store: ObjectStore, part: Part, target: Path) -> None:
+def _write_part(store: ObjectStore, part: Part, target: Path, meter: _Meter) -> None:
     digest = hashlib.sha256()
     unpacker = zstandard.ZstdDecompressor().decompressobj()
     left = part.size
-    with store.get(part.name, newest=True) as reader, target.open("r+b") as file:
-        file.seek(part.offset)
-        while chunk := reader.read(_CHUNK):
-            digest.update(chunk)
-            left -= file.write(_unpack(unpacker, chunk, part))
-            if left < 0:
-                break
-    if digest.hexdigest() != part.digest or left:
-        raise Damaged(f"{part.name} is damaged: its bytes are not what its name says")
+    try:
+        with store.get(part.name, newest=True) as reader, target.open("r+b") as file:
+            file.seek(part.offset)
+            while left >= 0 and (chunk := reader.read(_CHUNK)):
+                digest.update(chunk)
+                written = file.write(_unpack(unpacker, chunk, part))
+                left -= written
+                meter.add(written)
+        if digest.hexdigest() != part.digest or left:
+            raise Damaged(f"{part.name} is damaged: its bytes are not what its name says")
+    except ImagerepoError:
+        meter.add(left - part.size)  # it is read again, perhaps
+        raise
 
 
 def _unpack(unpacker: zstandard.ZstdDecompressionObj, chunk: bytes, part: Part) -> bytes:

@@ -8,11 +8,13 @@
 <data>/trouble.json          present: the store fails while something is being shipped
 <data>/distrusted            present: this disk failed under the database; the next start restores
 <data>/drill.json            what the last drill found (drill.py)
+<data>/reconcile/            plans of reconcile, a folder each (reconcile/plans.py)
 <data>/scratch/              what may go at any time: copies in the making, restores beside
 <data>/server.lock           held alone by `serve`; one server per disk
 <data>/workers.lock          shared by every process that writes; a start takes it alone
 <data>/lane.lock gate.lock   the commit lane, and the queue of write transactions
 <data>/bases.lock            held by whoever restores beside: for a base in the background, for a drill
+<data>/reconcile.lock        held by the process that carries plans out
 """
 
 from __future__ import annotations
@@ -101,10 +103,12 @@ class Disk:
         self.bases = data_dir / "bases"
         self.spool = data_dir / "spool"
         self.scratch = data_dir / "scratch"
+        self.plans = data_dir / "reconcile"
         self.server_lock = data_dir / "server.lock"
         self.workers_lock = data_dir / "workers.lock"
         self.lane_lock = data_dir / "lane.lock"
         self.bases_lock = data_dir / "bases.lock"
+        self.reconcile_lock = data_dir / "reconcile.lock"
         self.gate_lock = data_dir / "gate.lock"
         self.drill = data_dir / "drill.json"
         self._state = data_dir / "chain.json"
@@ -115,7 +119,7 @@ class Disk:
         """Create the folders. Raises ConfigError where they can't be."""
         try:
             with effect("file.mkdir"):
-                for folder in (self.data_dir, self.outbox, self.bases, self.spool, self.scratch):
+                for folder in (self.data_dir, self.outbox, self.bases, self.spool, self.scratch, self.plans):
                     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise ConfigError(f"IMAGEREPO_DATA_DIR: {self.data_dir} can't be used: {error.strerror}") from None

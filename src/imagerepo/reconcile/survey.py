@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
-from imagerepo.durability.settle import Patience
+from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.errors import ObjectNotFound
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.rows import CHUNK, Row, referred_to, rows
@@ -69,9 +70,11 @@ class Survey:
         percent: float = 0.0,
         chunk: int = CHUNK,
         chance: Share = random.random,
+        stop: threading.Event | None = None,
     ) -> None:
         self._store, self._before, self._patience = store, before, patience
         self._percent, self._chunk, self._chance = percent, chunk, chance
+        self._stop = stop or threading.Event()
         self._threads = ThreadPoolExecutor(THREADS, "survey")
 
     def close(self) -> None:
@@ -152,7 +155,12 @@ class Survey:
         return digest.hexdigest()
 
     def _each(self, what: Callable[[U], T], of: Iterable[U]) -> list[T]:
-        return list(self._threads.map(what, of))
+        def unless_stopped(one: U) -> T:
+            if self._stop.is_set():
+                raise Stopped
+            return what(one)
+
+        return list(self._threads.map(unless_stopped, of))
 
 
 def strangers(store: ObjectStore) -> Iterator[Finding]:

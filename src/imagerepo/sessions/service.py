@@ -6,7 +6,8 @@ and everything above asks for it with `current`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imagerepo.config import Config
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Service:
-    """One process's share of the repository. `store` keeps images, `writer` ships snapshots."""
+    """One process's share of the repository. `store` keeps images, `writer` ships snapshots.
+
+    `stop` is set when its threads are to end.
+    """
 
     config: Config
     store: ObjectStore
@@ -31,6 +35,7 @@ class Service:
     manager: Manager
     writer: Writer
     committer: Committer
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 _current: Service | None = None

@@ -96,6 +96,25 @@ def stage_removal(session: UploadSession, ident: str) -> None:
     _drop_unless_staged(session, ident)
 
 
+def stage_removals(session: UploadSession, idents: Iterable[str]) -> None:
+    """Stage the removal of those of the images that are live, unless something is staged for them already."""
+    with _changing(session):
+        live = queries.live(queries.head()).filter(image__ident__in=list(idents))
+        before = set(StagedImage.objects.filter(session=session).values_list("ident", flat=True))
+        StagedImage.objects.bulk_create(
+            StagedImage(
+                session=session,
+                ident=version.image.ident,
+                action=Action.REMOVE,
+                base_version=version.pk,
+                staged_at=timezone.now(),
+                **description(version),
+            )
+            for version in live
+            if version.image.ident not in before
+        )
+
+
 def discard(session: UploadSession, ident: str) -> None:
     """Forget whatever is staged for the image. Raises NotInSession when nothing is."""
     with _changing(session):

@@ -160,6 +160,10 @@ class Spool:
         """Remove all uploads of a session; absent is fine."""
         shutil.rmtree(self._session_folder(session_key), ignore_errors=True)
 
+    def sessions(self) -> list[str]:
+        """Keys of sessions of which there are uploads, or a folder for them."""
+        return sorted(entry.name for entry in self._folder.iterdir() if entry.is_dir() and _KEY.fullmatch(entry.name))
+
     def clear(self, sessions: Collection[str] = ()) -> None:
         """At the start, with nobody else at work: remove half-received uploads and all other sessions'."""
         for entry in self._folder.iterdir():

@@ -1,0 +1,62 @@
+"""Making a plan: the survey, batch by batch into the plan's files, and what else may be stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from imagerepo.durability import ancestry
+from imagerepo.durability.settle import Patience, Stopped
+from imagerepo.reconcile import spooled
+from imagerepo.reconcile.findings import Action, Code, Finding
+from imagerepo.reconcile.plans import Plan, Plans, State
+from imagerepo.reconcile.survey import Survey, strangers
+from imagerepo.sessions.service import Service
+from imagerepo.testing.failpoints import step
+
+QUESTIONS = 5
+"""How often the store is asked one thing, before the planning breaks off and is tried again later."""
+
+
+def carry_out(service: Service, plans: Plans, plan: Plan) -> Plan:
+    """Bring a plan from wherever it stands to ready, or to failed where the store is another one.
+
+    Raises StoreError, Damaged (the chain can't be read), and Stopped; then it can be gone on with.
+    """
+    patience = Patience(stop=service.stop, most_questions=QUESTIONS)
+    before = datetime.now(UTC) - timedelta(seconds=service.config.grace_seconds)
+    survey = Survey(service.store, before=before, patience=patience, percent=plan.percent, stop=service.stop)
+    try:
+        with step("reconcile.survey"):
+            if survey.finds_nothing():
+                return plans.save(plan.having(state=State.FAILED, reason=_another_store(plan)))
+            for batch in survey.images(plan.surveyed):
+                if service.stop.is_set():
+                    raise Stopped
+                plan = plans.append(plan, batch.findings, surveyed=batch.upto, rows=plan.rows + batch.rows)
+            return plans.append(plan, _beside_images(service, patience), state=State.READY)
+    finally:
+        survey.close()
+
+
+def _another_store(plan: Plan) -> str:
+    return (
+        f"the store has none of the bases asked for, and there are rows of {plan.images:,} images. When everything is "
+        "missing, that is no drift: is IMAGEREPO_STORE_URL right, and is all of the store there?"
+    )
+
+
+def _beside_images(service: Service, patience: Patience) -> Iterator[Finding]:
+    config, snapshots = service.config, service.writer.store
+    yield from strangers(service.store)
+    if config.resolved_snapshot_url != config.resolved_store_url:
+        yield from strangers(snapshots)
+    # A base that is being finished by a writer not yet known to be fenced must be older than any request of its.
+    seconds = max(config.grace_seconds, config.delete_settle_seconds)
+    before = datetime.now(UTC) - timedelta(seconds=seconds)
+    for info in ancestry.unreachable(snapshots, service.writer.state, before, patience):
+        detail = (
+            f"no snapshot of today's chain leads to it; {info.size} bytes, written {info.modified:%Y-%m-%d %H:%M} UTC"
+        )
+        yield Finding(Code.STALE_CHAIN, None, info.name, Action.DELETE_OBJECT, detail)
+    yield from spooled.findings(service.spool)

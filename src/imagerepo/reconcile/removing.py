@@ -1,0 +1,101 @@
+"""Rows whose base is missing are removed by a session like any other: durable, in the log, and revertible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+from imagerepo.durability.settle import Patience, Stopped
+from imagerepo.errors import CommitFailed, Conflicted, NothingToCommit, NotInSession, ObjectNotFound, SessionNotFound
+from imagerepo.reconcile.deletion import BATCH
+from imagerepo.reconcile.findings import Action
+from imagerepo.reconcile.plans import Plan, Plans
+from imagerepo.sessions import lifecycle, staging
+from imagerepo.sessions.actors import Actor
+from imagerepo.sessions.models import State, UploadSession
+from imagerepo.sessions.service import Service
+from imagerepo.store import names
+
+OWNER = "reconcile"
+WAIT_SECONDS = 5.0
+REMOVED = "removed"
+"""The outcome of rows that went."""
+
+
+def remove_rows(service: Service, plans: Plans, plan: Plan, threads: ThreadPoolExecutor) -> Plan:
+    """Remove the live images whose bases are still missing, in one revision. Repeatable.
+
+    An image that was changed meanwhile stays, for the next plan to look at.
+    """
+    found = (finding for _, finding in plans.findings(plan) if finding.action == Action.REMOVE_ROW)
+    idents = (finding.ident for finding in found if finding.ident)
+    first = next(idents, None)
+    if first is None:
+        return plan
+    session, plan = _session(service, plans, plan)
+    if session.state == State.OPEN:
+        _stage(service, session, first, idents, threads)
+    _commit(service, session)
+    removed = int((session.counts or {}).get("remove", 0)) if session.state == State.LIVE else 0
+    return plans.save(plan.having(outcomes=dict(plan.outcomes) | {REMOVED: removed}))
+
+
+def _session(service: Service, plans: Plans, plan: Plan) -> tuple[UploadSession, Plan]:
+    """This plan's session; a new one if there is none, or it was given up."""
+    if plan.session:
+        try:
+            session = lifecycle.find(plan.session, Actor(OWNER, "admin"))
+        except SessionNotFound:
+            pass
+        else:
+            if session.state not in (State.ABORTED, State.EXPIRED):
+                return session, plan
+    session = lifecycle.open_session(OWNER, title=f"reconcile {plan.id}: images that the store has lost")
+    return session, plans.save(plan.having(session=session.key))
+
+
+def _stage(
+    service: Service, session: UploadSession, first: str, others: Iterator[str], threads: ThreadPoolExecutor
+) -> None:
+    batch = [first, *islice(others, BATCH - 1)]
+    while batch:
+        if service.stop.is_set():
+            raise Stopped
+        lost = threads.map(lambda ident: _is_lost(service, ident), batch)
+        staging.stage_removals(session, [ident for ident, is_lost in zip(batch, lost, strict=True) if is_lost])
+        batch = list(islice(others, BATCH))
+
+
+def _is_lost(service: Service, ident: str) -> bool:
+    patience = Patience(stop=service.stop, most_questions=5)
+    try:
+        patience.ask(lambda: service.store.stat(names.base(ident), newest=True))
+    except ObjectNotFound:
+        return True
+    return False
+
+
+def _commit(service: Service, session: UploadSession) -> None:
+    """Commit what is staged, without what others changed meanwhile, however long that takes. Raises Fenced."""
+    while session.state != State.LIVE:
+        if service.stop.is_set():
+            raise Stopped
+        try:
+            service.committer.commit(session, wait=WAIT_SECONDS)
+        except Conflicted as error:
+            for conflict in error.conflicts:
+                _discard(session, conflict["ident"])
+        except NothingToCommit:
+            lifecycle.abort(session)
+            return
+        except CommitFailed:
+            service.stop.wait(WAIT_SECONDS)
+            session.refresh_from_db()
+
+
+def _discard(session: UploadSession, ident: str) -> None:
+    try:
+        staging.discard(session, ident)
+    except NotInSession:
+        return

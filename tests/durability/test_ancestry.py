@@ -1,0 +1,117 @@
+"""What of older epochs no restore can reach, and that everything else is left alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from imagerepo.durability import ancestry, bases, chain, epochs
+from imagerepo.durability.settle import Patience
+from imagerepo.store import names
+from imagerepo.store.objects import ObjectStore
+from tests.durability.node import Node
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+OTHER = "0123456789abcdef"
+NewNode = Callable[[], Node]
+
+
+def unreachable(node: Node, *, before: datetime | None = None) -> list[str]:
+    """Of what was written before that moment; else of everything."""
+    moment = before or datetime.now(UTC) + timedelta(hours=1)
+    found = ancestry.unreachable(node.store, node.writer.state, moment, Patience(most_questions=2))
+    return [info.name for info in found]
+
+
+def copy(store: ObjectStore, source: str, target: str) -> str:
+    """Let another writer have written what `source` holds."""
+    with store.get(source) as reader:
+        store.put(target, io.BytesIO(reader.read()), media_type="application/octet-stream")
+    return target
+
+
+def restart(node: Node) -> Node:
+    node.die()
+    return node.start()
+
+
+def test_all_that_a_restore_may_read_is_reached(node: Node) -> None:
+    node.commit(A)
+    bases.make(node.writer)
+    node.commit(B)
+    node.lose_disk()
+    node.start()
+    node.commit(C)
+    assert unreachable(node) == []
+    assert unreachable(restart(node)) == []
+
+
+def test_a_record_that_landed_too_late_is_off(node: Node, store: ObjectStore) -> None:
+    node.commit(A)
+    last = node.writer.state.final
+    restart(node)
+    late = copy(store, last.name, names.record(last.epoch, last.writer, last.seq + 1))
+    assert unreachable(node) == [late]
+    assert unreachable(node, before=datetime.now(UTC) - timedelta(hours=1)) == []
+    restart(node)
+    assert unreachable(node) == [late]
+
+
+def test_a_reign_that_nobody_continued_is_off_with_all_that_it_left(node: Node, store: ObjectStore) -> None:
+    opening = node.writer.state.final
+    epochs.claim(store, Patience())
+    restart(node)
+    assert node.writer.state.epoch == opening.epoch + 2
+    part = chain.read(store, opening.name, Patience()).header.parts[0]
+    left = [
+        copy(store, opening.name, names.record(opening.epoch + 1, OTHER, 0)),
+        copy(store, part.name, names.part(opening.epoch + 1, OTHER, part.digest)),
+        copy(store, part.name, names.part(opening.epoch, OTHER, part.digest)),
+    ]
+    copy(store, opening.name, names.owner(opening.epoch + 1))
+    assert unreachable(node) == sorted(left)
+
+
+def test_a_part_that_no_base_names_is_off_and_those_that_one_names_are_not(node: Node, store: ObjectStore) -> None:
+    node.commit(A)
+    manifest = bases.make(node.writer)
+    epoch, writer = manifest.epoch, manifest.writer
+    unfinished = copy(store, manifest.parts[0].name, names.part(epoch, writer, "d" * 64))
+    assert unreachable(node) == [], "it may be under way in this reign"
+    assert unreachable(restart(node)) == [unfinished]
+
+
+def test_epochs_that_pruning_has_begun_to_take_are_left_to_it(node: Node, store: ObjectStore) -> None:
+    node.commit(A)
+    first = node.writer.state.final
+    restart(node)
+    node.commit(B)
+    second = node.writer.state.final
+    restart(node)
+    late = copy(store, first.name, names.record(first.epoch, OTHER, 9))
+    store.delete([names.record(second.epoch, second.writer, 0)])
+    assert unreachable(node) == []
+    copy(store, first.name, names.record(second.epoch, second.writer, 0))
+    with pytest.raises(Exception, match="says that it is"):
+        unreachable(node)
+    assert late
+
+
+@pytest.mark.parametrize("reigns", [1, 4])
+def test_deleting_what_is_off_harms_no_restore(new_node: NewNode, store: ObjectStore, reigns: int) -> None:
+    node = new_node().start()
+    for number in range(reigns):
+        node.commit(f"{number:064x}")
+        last = node.writer.state.final
+        node.lose_disk()
+        node.start()
+        copy(store, last.name, names.record(last.epoch, last.writer, last.seq + 1))
+    off = unreachable(node)
+    assert len(off) == reigns
+    store.delete(off)
+    node.lose_disk()
+    assert node.start().live() == {f"{number:064x}" for number in range(reigns)}
+    assert unreachable(node) == []

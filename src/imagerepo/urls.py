@@ -2,7 +2,17 @@
 
 from django.urls import URLPattern, URLResolver
 
-from imagerepo.api import audit, browse, delivery, operations, problem_pages, purging, session_images, sessions
+from imagerepo.api import (
+    audit,
+    browse,
+    delivery,
+    operations,
+    problem_pages,
+    purging,
+    reconciling,
+    session_images,
+    sessions,
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     *problem_pages.urlpatterns,
@@ -13,6 +23,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *operations.urlpatterns,
     *audit.urlpatterns,
     *purging.urlpatterns,
+    *reconciling.urlpatterns,
 ]
 
 handler400 = "imagerepo.api.handlers.bad_request"

@@ -6,9 +6,10 @@ import hashlib
 
 from django.http import HttpResponse
 from django.utils.cache import get_conditional_response
+from django.utils.http import parse_etags
 from rest_framework.request import Request
 
-from imagerepo.api.requests import PreconditionFailed
+from imagerepo.api.requests import PreconditionFailed, PreconditionRequired
 
 
 def tagged(request: Request, response: HttpResponse) -> HttpResponse:
@@ -17,8 +18,21 @@ def tagged(request: Request, response: HttpResponse) -> HttpResponse:
     The tag is the content's: revisions would do, were it not for restores to an earlier point in time,
     after which the same number stands for other content.
     """
-    response["ETag"] = quoted(hashlib.blake2b(response.content, digest_size=16).hexdigest())
+    response["ETag"] = _tag_of(response)
     return unless_known(request, response)
+
+
+def require_match(request: Request, response: HttpResponse) -> None:
+    """Raise PreconditionRequired without an `If-Match`, PreconditionFailed where it does not name `response`."""
+    wanted = request.META.get("HTTP_IF_MATCH", "")
+    if not wanted:
+        raise PreconditionRequired("send If-Match with the ETag of what you looked at")
+    if wanted.strip() != "*" and _tag_of(response) not in parse_etags(wanted):
+        raise PreconditionFailed("If-Match names another version than the one that is here now")
+
+
+def _tag_of(response: HttpResponse) -> str:
+    return quoted(hashlib.blake2b(response.content, digest_size=16).hexdigest())
 
 
 def unless_known(request: Request, response: HttpResponse) -> HttpResponse:

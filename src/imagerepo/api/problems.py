@@ -111,6 +111,12 @@ TABLE: dict[type[BaseException], Kind] = {
         "It is not what the condition names",
         "Read it again: its `ETag` is another one now.",
     ),
+    requests.PreconditionRequired: Kind(
+        "precondition-required",
+        428,
+        "A condition is needed",
+        "Send `If-Match` with the `ETag` of what you looked at, so that nothing else is carried out.",
+    ),
     requests.RangeNotSatisfiable: Kind(
         "range-not-satisfiable",
         416,
@@ -229,6 +235,27 @@ TABLE: dict[type[BaseException], Kind] = {
         "A session that changes the image is being committed",
         "Nothing was changed. Repeat the request in a moment.",
         retry_after=1,
+    ),
+    errors.PlanNotFound: Kind(
+        "plan-not-found", 404, "No such plan", "Plans are kept on the server's own disk, for some days."
+    ),
+    errors.PlanNotReady: Kind(
+        "plan-not-ready", 409, "The plan can't be applied", "It is still being made, or it failed. `detail` says which."
+    ),
+    errors.ApplyUnderWay: Kind(
+        "apply-under-way", 409, "Another plan is being applied", "Wait until it is done, then make a new plan."
+    ),
+    errors.TooLargeAShare: Kind(
+        "too-large-a-share",
+        409,
+        "The plan touches too much of the repository",
+        "So much is rather a mistake than drift. Read the findings; `force` applies them all the same.",
+    ),
+    errors.StalePlan: Kind(
+        "stale-plan",
+        412,
+        "The plan is stale",
+        "An image that it names was changed by a revision since. Make a new one.",
     ),
     errors.NotInSession: Kind(
         "not-in-session", 404, "No such image in this session", "It is neither staged in it nor live."

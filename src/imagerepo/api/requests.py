@@ -7,6 +7,7 @@ RequestError
 ├── WrongMediaType      a body of a type that is not taken here
 ├── BodyTooLarge        a body of JSON or form fields over its limit
 ├── PreconditionFailed  If-Match names another version
+├── PreconditionRequired  what is to be done needs an If-Match
 ├── RangeNotSatisfiable no byte of the range exists (has `size`)
 ├── NotReady            asked whether it is ready, it is not (has `reasons`)
 └── NotCanonical        not the name of an image (may have `canonical`, the path that was meant)
@@ -53,6 +54,10 @@ class BodyTooLarge(RequestError):
 
 
 class PreconditionFailed(RequestError):
+    pass
+
+
+class PreconditionRequired(RequestError):
     pass
 
 

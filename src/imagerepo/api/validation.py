@@ -41,6 +41,15 @@ class Number(serializers.FloatField):
         return super().to_internal_value(data)
 
 
+class Flag(serializers.BooleanField):
+    """true or false and nothing else."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 class StrictSerializer(serializers.Serializer[Any]):
     """Takes the members that are declared, and no others."""
 

@@ -161,12 +161,13 @@ class Plans:
 
         Raises ValueError where none begins at `start`.
         """
-        path = self._of(plan.id) / "findings.jsonl"
-        if not path.exists():
+        if not 0 <= start <= plan.findings_bytes:
+            raise ValueError(f"no finding begins at {start}")
+        if not plan.findings_bytes:
             return
-        with path.open("rb") as file:
+        with (self._of(plan.id) / "findings.jsonl").open("rb") as file:
             file.seek(max(0, start - 1))
-            if start > plan.findings_bytes or (start and file.read(1) != b"\n"):
+            if start and file.read(1) != b"\n":
                 raise ValueError(f"no finding begins at {start}")
             while (place := file.tell()) < plan.findings_bytes:
                 line = file.readline()

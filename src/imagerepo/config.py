@@ -67,6 +67,14 @@ class Config(BaseSettings):
         "before it sends one. A deletion in doubt is settled after it: until then a commit that adds that image "
         "waits. At least 8 times IMAGEREPO_STORE_TIMEOUT_SECONDS.",
     )
+    history_seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)] = Field(
+        0.0,
+        description="How long what revisions showed can be asked for, in seconds; older versions of images are "
+        "deleted. 0: for ever.",
+    )
+    fixity_days: Annotated[float, Field(ge=0, le=3650, allow_inf_nan=False)] = Field(
+        90.0, description="Within how many days every base is read and compared with its digest again. 0: never."
+    )
     retention_seconds: Seconds = Field(
         2592000.0, description="How far back `imagerepo restore --at` reaches after a prune, in seconds."
     )

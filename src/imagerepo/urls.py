@@ -6,6 +6,7 @@ from imagerepo.api import (
     audit,
     browse,
     delivery,
+    fixity,
     operations,
     problem_pages,
     purging,
@@ -22,6 +23,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *delivery.urlpatterns,
     *operations.urlpatterns,
     *audit.urlpatterns,
+    *fixity.urlpatterns,
     *purging.urlpatterns,
     *reconciling.urlpatterns,
 ]

@@ -22,6 +22,8 @@ IN_CONDEMNING = frozenset(
 )  # fmt: skip
 
 NOT_MODELLED = {
+    "fixity.check": "it reads",
+    "fixity.save": "no truth rests on it",
     "purge.history": "as purge.forget",
     "purge.forget": "a change of other rows, shipped as a merge is",
     "reconcile.survey": "it reads, and what it finds is looked at again before anything is deleted",

@@ -13,6 +13,7 @@ from imagerepo.api.representation import media_type
 from imagerepo.api.streaming import Body
 from imagerepo.catalogue.models import Image
 from imagerepo.errors import DamagedBase, ObjectNotFound, StoreRefused
+from imagerepo.reconcile import fixity
 from imagerepo.sessions.service import current
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectReader
@@ -24,6 +25,7 @@ def deliver(request: Request, image: Image, headers: dict[str, str]) -> HttpResp
     Raises RangeNotSatisfiable, PreconditionFailed, StoreUnavailable, and DamagedBase where the store has
     other bytes or none.
     """
+    check_sound(image)
     headers |= streaming.headers_of(image.ident, media_type(image))
     known = streaming.not_needed(request, headers)
     if known is not None:
@@ -36,6 +38,13 @@ def deliver(request: Request, image: Image, headers: dict[str, str]) -> HttpResp
         return streaming.part(_open(image, span), span, image.byte_size, headers)
     body = Body(_open(image), image.byte_size, _Checker(image).check)
     return streaming.whole(body, image.byte_size, headers)
+
+
+def check_sound(image: Image) -> None:
+    """Raise DamagedBase where the base was found damaged when it was last read whole: a part would not show it."""
+    damage = fixity.damage_of(current().writer.disk, image.ident)
+    if damage is not None:
+        raise DamagedBase(f"the base of {image.ident} was found {damage.kind} at {damage.found_at:%Y-%m-%dT%H:%M:%SZ}")
 
 
 class _Checker:

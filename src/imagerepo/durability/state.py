@@ -6,6 +6,7 @@
 <data>/bases/                a base made in the background, and its manifest, which may be under way
 <data>/fenced-<epoch>        present: a newer epoch than that was seen
 <data>/trouble.json          present: the store fails while something is being shipped
+<data>/fixity.json           which bases are known to be damaged, and how far their checking has come
 <data>/distrusted            present: this disk failed under the database; the next start restores
 <data>/drill.json            what the last drill found (drill.py)
 <data>/reconcile/            plans of reconcile, a folder each (reconcile/plans.py)
@@ -111,6 +112,7 @@ class Disk:
         self.reconcile_lock = data_dir / "reconcile.lock"
         self.gate_lock = data_dir / "gate.lock"
         self.drill = data_dir / "drill.json"
+        self.fixity = data_dir / "fixity.json"
         self._state = data_dir / "chain.json"
         self._trouble = data_dir / "trouble.json"
         self._distrusted = data_dir / "distrusted"

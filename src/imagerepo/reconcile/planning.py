@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from imagerepo.durability import ancestry
 from imagerepo.durability.settle import Patience, Stopped
-from imagerepo.reconcile import spooled
+from imagerepo.reconcile import fixity, spooled
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.plans import Plan, Plans, State
 from imagerepo.reconcile.survey import Survey, strangers
@@ -25,7 +25,14 @@ def carry_out(service: Service, plans: Plans, plan: Plan) -> Plan:
     """
     patience = Patience(stop=service.stop, most_questions=QUESTIONS)
     before = datetime.now(UTC) - timedelta(seconds=service.config.grace_seconds)
-    survey = Survey(service.store, before=before, patience=patience, percent=plan.percent, stop=service.stop)
+    survey = Survey(
+        service.store,
+        before=before,
+        patience=patience,
+        percent=plan.percent,
+        suspects=fixity.known(service.writer.disk).damaged.keys(),
+        stop=service.stop,
+    )
     try:
         with step("reconcile.survey"):
             if survey.finds_nothing():

@@ -1,7 +1,8 @@
 """The runner: of all workers of a data folder, the one that holds its lock carries plans out.
 
-It also lives without a plan: marks that somebody left must be held, and cleared in their time, and the objects of
-what was purged must go. When its process dies, another one goes on from the plan's checkpoint.
+It also lives without a plan: marks that somebody left must be held, and cleared in their time; the objects of what was
+purged must go, and history behind the horizon; and bases are due to be read again. When its process dies, another one
+goes on from the plan's checkpoint.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from datetime import timedelta
 
 from django.db import connection
 
 from imagerepo.catalogue.models import Purged
 from imagerepo.durability.locks import FileLock, acquire
 from imagerepo.durability.settle import Stopped
-from imagerepo.errors import Fenced
-from imagerepo.reconcile import planning, purge
+from imagerepo.errors import Fenced, StoreError
+from imagerepo.reconcile import history, planning, purge
 from imagerepo.reconcile.applying import Applying
 from imagerepo.reconcile.deletion import Clock, Deleter
+from imagerepo.reconcile.fixity import Fixity
 from imagerepo.reconcile.plans import Plan, Plans, State
 from imagerepo.sessions.service import Service
 
@@ -27,6 +30,8 @@ RETRY_SECONDS = 5.0
 """Until what broke off is tried again."""
 TRIES = 5
 """How often a plan may break off at one checkpoint, before it has failed."""
+HISTORY_SECONDS = 3600.0
+"""How often it is looked whether history has grown beyond its horizon."""
 KEPT_SECONDS = 7 * 86400.0
 """How long a plan is kept after its last change."""
 
@@ -41,9 +46,10 @@ class Runner:
         self._plans = Plans(service.writer.disk)
         self._lock: FileLock | None = None
         self._deleter: Deleter | None = None
+        self._fixity: Fixity | None = None
         self._broken: tuple[Plan, int] | None = None
         self._not_before = 0.0
-        self._purge_not_before = 0.0
+        self._purge_not_before = self._fixity_not_before = self._history_not_before = 0.0
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
 
     def start(self) -> None:
@@ -62,6 +68,8 @@ class Runner:
         assert self._deleter is not None  # noqa: S101  # whoever holds the lock has one
         self._deleter.clear_settled()
         self._carry_out_purges(self._deleter)
+        self._end_history()
+        self._check_fixity()
         plan = self._next()
         if plan and time.monotonic() >= self._not_before:
             self._carry_out(plan, self._deleter)
@@ -104,6 +112,24 @@ class Runner:
         if time.monotonic() >= self._purge_not_before and Purged.objects.filter(gone=False).exists():
             left = purge.carry_out(self._service.store, deleter)
             self._purge_not_before = time.monotonic() + RETRY_SECONDS if left else 0.0
+
+    def _end_history(self) -> None:
+        kept = self._service.config.history_seconds
+        if kept and time.monotonic() >= self._history_not_before:
+            self._history_not_before = time.monotonic() + HISTORY_SECONDS
+            history.forget(self._service.writer, history.horizon_at(timedelta(seconds=kept)), actor="history")
+
+    def _check_fixity(self) -> None:
+        if not self._service.config.fixity_days or time.monotonic() < self._fixity_not_before:
+            return
+        service = self._service
+        try:
+            if self._fixity is None:
+                self._fixity = Fixity(service.store, service.writer.disk, days=service.config.fixity_days)
+            self._fixity.look()
+        except StoreError as error:
+            log.warning("the bases can't be checked now: %s", error)
+            self._fixity_not_before = time.monotonic() + RETRY_SECONDS
 
     def _next(self) -> Plan | None:
         """The plan to be gone on with; those that nobody needs any more are taken away meanwhile."""

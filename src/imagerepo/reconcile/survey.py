@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -57,8 +57,8 @@ class Surveyed:
 class Survey:
     """Walks store and rows. `before`: what was written since is too young to be an orphan.
 
-    `percent` of the bases are read and hashed (0 to 100). A store that does not answer raises StoreError as soon as
-    `patience` ends; whoever calls goes on from the last batch.
+    `percent` of the bases are read and hashed (0 to 100), and those of all `suspects`. A store that does not answer
+    raises StoreError as soon as `patience` ends; whoever calls goes on from the last batch.
     """
 
     def __init__(
@@ -68,12 +68,13 @@ class Survey:
         before: datetime,
         patience: Patience,
         percent: float = 0.0,
+        suspects: Collection[str] = (),
         chunk: int = CHUNK,
         chance: Share = random.random,
         stop: threading.Event | None = None,
     ) -> None:
         self._store, self._before, self._patience = store, before, patience
-        self._percent, self._chunk, self._chance = percent, chunk, chance
+        self._percent, self._suspects, self._chunk, self._chance = percent, suspects, chunk, chance
         self._stop = stop or threading.Event()
         self._threads = ThreadPoolExecutor(THREADS, "survey")
 
@@ -109,7 +110,7 @@ class Survey:
                 batch.orphans.append(stored)
         elif stored is None or stored.base is None or not _agrees(stored.base, row):
             batch.doubtful.append(row)
-        elif self._percent and self._chance() * 100 < self._percent:
+        elif row.ident in self._suspects or (self._percent and self._chance() * 100 < self._percent):
             batch.to_read.append(row)
 
     def _confirmed(self, batch: _Batch, upto: str) -> Surveyed:

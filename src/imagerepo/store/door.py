@@ -20,6 +20,7 @@ _KINDS: dict[type[names.Name], str] = {
     names.Record: "db/record",
     names.Manifest: "db/manifest",
     names.Part: "db/part",
+    names.Report: "reports",
 }
 
 

@@ -7,6 +7,7 @@ db/<n>/owner                                who took epoch n: the writer's id
 db/<n>-<writer>/<seq>                       record of that reign; seq from 0, the opening record
 db/<n>-<writer>/base-<k>                    manifest of a base made in the background; k from 0
 db/<n>-<writer>/parts/<digest>              part of a base
+reports/fixity                              how far the checking of bases has come; overwritten, no truth rests on it
 
 ident, digest   SHA-256 as 64 hex digits          writer   16 hex digits          (all lower-case)
 variant         [<region>-]<width>x<height>[-<rotation>][-<quality>]
@@ -31,6 +32,7 @@ from imagerepo.errors import InvalidName
 IMAGES = "images/"
 DB = "db/"
 EPOCHS = "epochs/"
+FIXITY = "reports/fixity"
 
 MAX_SIDE = 999_999
 """Largest number of pixels that a name can say; what an image may really have is the intake's business."""
@@ -187,7 +189,20 @@ class Part(_OfReign):
         return f"{reign(self.epoch, self.writer)}parts/{self.digest}"
 
 
-Name: TypeAlias = Base | Derivative | Epoch | Owner | Record | Manifest | Part
+@dataclass(frozen=True)
+class Report:
+    """What the service notes about the store. It may be lost, or an old copy: then a little is done again."""
+
+    about: Literal["fixity"]
+
+    def __post_init__(self) -> None:
+        _one_of("report", self.about, ("fixity",))
+
+    def __str__(self) -> str:
+        return f"reports/{self.about}"
+
+
+Name: TypeAlias = Base | Derivative | Epoch | Owner | Record | Manifest | Part | Report
 
 
 def build(thing: Name) -> str:
@@ -237,6 +252,7 @@ _NAME = re.compile(
     r"images/(?P<ident>[0-9a-f]{64})(?:-(?P<variant>[0-9a-z-]+)\.(?P<suffix>[0-9a-z]+))?"
     r"|epochs/(?P<taken>[0-9]{1,20})"
     r"|db/(?P<owned>[0-9]{1,20})/owner"
+    r"|reports/(?P<about>fixity)"
     r"|db/(?P<epoch>[0-9]{1,20})-(?P<writer>[0-9a-f]{16})/"
     r"(?:(?P<seq>[0-9]{1,20})|base-(?P<number>[0-9]{1,20})|parts/(?P<digest>[0-9a-f]{64}))"
 )
@@ -310,6 +326,8 @@ def _understand(name: str) -> Name:
         return Epoch(int(match["taken"]))
     if match["owned"]:
         return Owner(int(match["owned"]))
+    if match["about"]:
+        return Report("fixity")
     return _of_reign(match)
 
 

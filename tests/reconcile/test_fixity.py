@@ -1,0 +1,157 @@
+"""Every base is read again within so many days, evenly, and what is damaged is known, also after a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from imagerepo.errors import StoreUnavailable
+from imagerepo.reconcile import fixity
+from imagerepo.reconcile.fixity import AT_ONCE, Fixity
+from imagerepo.store import names
+from tests.sessions.workers import Worker
+
+DAYS = 30.0
+HOUR = timedelta(hours=1)
+
+
+class Calendar:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def calendar() -> Calendar:
+    return Calendar()
+
+
+@pytest.fixture
+def idents(worker: Worker) -> list[str]:
+    contents = [f"image {number}".encode() for number in range(30)]
+    worker.commit(worker.stage(*contents))
+    return sorted(hashlib.sha256(content).hexdigest() for content in contents)
+
+
+@pytest.fixture
+def new_fixity(worker: Worker, calendar: Calendar) -> Callable[[], Fixity]:
+    return lambda: Fixity(worker.images, worker.writer.disk, days=DAYS, now=calendar)
+
+
+def overwrite(worker: Worker, ident: str, content: bytes) -> None:
+    worker.images.put(names.base(ident), io.BytesIO(content), media_type="image/png")
+
+
+def a_round(checks: Fixity, calendar: Calendar) -> None:
+    for _ in range(int(DAYS * 24) + 1):
+        while checks.look():
+            pass
+        calendar.now += HOUR
+
+
+def test_each_is_read_within_its_days_and_they_are_spread(
+    worker: Worker, idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar
+) -> None:
+    checks, begun = new_fixity(), calendar.now
+    read: dict[str, list[float]] = {ident: [] for ident in idents}
+    while calendar.now - begun < timedelta(days=3 * DAYS):
+        worker.images.calls.clear()
+        while checks.look():
+            pass
+        for op, name in worker.images.calls:
+            if op == "get":
+                read[name.removeprefix(names.IMAGES)].append((calendar.now - begun) / timedelta(days=1))
+        calendar.now += HOUR
+    for ident, moments in read.items():
+        gaps = [later - earlier for earlier, later in pairwise(moments)]
+        assert len(moments) >= 2 and max(gaps) <= DAYS + 0.1, ident
+    a_day = [sum(day <= moment < day + 1 for moments in read.values() for moment in moments) for day in range(90)]
+    assert max(a_day) <= 3
+    assert checks.report.last is not None and checks.report.last.checked == 30
+
+
+def test_a_damaged_base_is_known_until_it_is_whole_again(
+    worker: Worker,
+    idents: list[str],
+    new_fixity: Callable[[], Fixity],
+    calendar: Calendar,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    corrupt, missing = idents[3], idents[20]
+    overwrite(worker, corrupt, b"rotten!!")
+    worker.images.delete([names.base(missing)])
+    checks = new_fixity()
+    a_round(checks, calendar)
+    assert {ident: damage.kind for ident, damage in checks.report.damaged.items()} == {
+        corrupt: "corrupt",
+        missing: "missing",
+    }
+    assert fixity.known(worker.writer.disk).damaged == checks.report.damaged
+    assert corrupt in caplog.text
+    caplog.clear()
+    found_at = checks.report.damaged[corrupt].found_at
+    a_round(checks, calendar)
+    assert checks.report.damaged[corrupt].found_at == found_at
+    number = next(number for number in range(30) if hashlib.sha256(f"image {number}".encode()).hexdigest() == corrupt)
+    overwrite(worker, corrupt, f"image {number}".encode())
+    calendar.now += HOUR
+    checks.look()
+    assert set(checks.report.damaged) == {missing}
+
+
+def test_it_goes_on_where_it_was_after_the_loss_of_the_disk(
+    worker: Worker,
+    idents: list[str],
+    new_fixity: Callable[[], Fixity],
+    calendar: Calendar,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    overwrite(worker, idents[0], b"rotten")
+    checks = new_fixity()
+    for _ in range(15 * 24):
+        checks.look()
+        calendar.now += HOUR
+    worker.writer.disk.fixity.unlink()
+    again = new_fixity()
+    assert again.report == checks.report
+    assert again.report.round is not None and 14 <= again.report.round.checked <= 16
+    assert set(again.report.damaged) == {idents[0]}
+    caplog.clear()
+
+
+def test_nothing_is_written_to_the_database(
+    worker: Worker, idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar
+) -> None:
+    log = worker.writer.disk.database.with_name("catalogue.sqlite3-wal")
+    checks, before = new_fixity(), log.stat().st_size
+    a_round(checks, calendar)
+    assert log.stat().st_size == before
+
+
+def test_who_was_away_catches_up_a_little_at_a_time(
+    idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar
+) -> None:
+    checks = new_fixity()
+    checks.look()
+    calendar.now += timedelta(days=100)
+    assert checks.look() == AT_ONCE
+    assert checks.look() == 30 - 1 - AT_ONCE
+
+
+def test_a_store_that_fails_damages_nothing(
+    worker: Worker, idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar
+) -> None:
+    checks = new_fixity()
+    worker.images.fail("get", "unavailable")
+    with pytest.raises(StoreUnavailable):
+        checks.look()
+    a_round(checks, calendar)
+    assert checks.report.last is not None and checks.report.last.checked == 30
+    assert checks.report.damaged == {}

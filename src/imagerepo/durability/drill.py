@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from imagerepo.catalogue import audit
+from imagerepo.catalogue import soundness
 from imagerepo.durability import chain, epochs, restore
 from imagerepo.durability.bases import Restored
 from imagerepo.durability.files import scratch_folder, write_durably
@@ -116,8 +116,8 @@ def newest(
 
 def _look(found: Restored, images: ObjectStore, patience: Patience, sample: int) -> dict[str, Any]:
     header = found.end.header
-    rows = audit.audit(found.database, head=header.head, head_after=header.head_after)
-    picked = audit.sample(found.database, head=header.head_after, count=sample) if rows.live else []
+    rows = soundness.check(found.database, head=header.head, head_after=header.head_after)
+    picked = soundness.sample(found.database, head=header.head_after, count=sample) if rows.live else []
     return {
         "problems": (*rows.problems, *_damaged(images, picked, patience)),
         "snapshot": header.name,

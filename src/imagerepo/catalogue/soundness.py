@@ -16,7 +16,7 @@ MOST_TOLD = 5
 
 
 @dataclass(frozen=True)
-class Audit:
+class Soundness:
     """`live` images at the head, the log's `revisions`, and a sentence for each thing that can't be."""
 
     live: int
@@ -24,14 +24,14 @@ class Audit:
     problems: tuple[str, ...]
 
 
-def audit(database: Path, *, head: int, head_after: int) -> Audit:
+def check(database: Path, *, head: int, head_after: int) -> Soundness:
     """Look at every page, and at the rows of a snapshot of which its record says `head` and `head_after`."""
     with closing(_open(database)) as connection:
         try:
             live, revisions = _counts(connection, head_after)
-            return Audit(live, revisions, tuple(_problems(connection, head, head_after)))
+            return Soundness(live, revisions, tuple(_problems(connection, head, head_after)))
         except sqlite3.DatabaseError as error:
-            return Audit(0, 0, (f"the rows can't be read: {error}",))
+            return Soundness(0, 0, (f"the rows can't be read: {error}",))
 
 
 def sample(database: Path, *, head: int, count: int) -> list[tuple[str, int]]:

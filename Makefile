@@ -62,7 +62,7 @@ soak: setup  ## the long runs: the model, explored widely; stories, deaths, powe
 	$(BIN)/python -m tests.model.soak
 	IMAGEREPO_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 0 tests/crash/test_second_death.py tests/strace \
 		tests/durability/test_faults.py tests/contracts/test_faults_of_three.py \
-		tests/durability/test_pruned_histories.py
+		tests/durability/test_pruned_histories.py tests/reconcile/test_drifts.py
 	$(BIN)/python -m tests.machine.soak
 	$(BIN)/python -m tests.load.soak
 	$(BIN)/python -m tests.real.soak
@@ -70,7 +70,7 @@ soak: setup  ## the long runs: the model, explored widely; stories, deaths, powe
 
 .PHONY: bench
 bench: setup  ## measure everything into bench/RESULTS.md (some minutes, some GB of disk)
-	for each in uploads snapshots commits ingest restore; do $(BIN)/python bench/$$each.py --write; done
+	for each in uploads snapshots commits ingest restore reconcile; do $(BIN)/python bench/$$each.py --write; done
 
 .PHONY: lock
 lock:  ## resolve the dependencies anew into requirements*.txt

@@ -19,7 +19,7 @@ from tests.conftest import ADMIN_TOKEN, NewServer
 from tests.crash import stories
 
 COMMANDS = ["", "serve", "token", "token create", "token list", "snapshot", "snapshot create", "snapshot list",
-            "snapshot prune", "restore", "drill", "config", "demo", "manage"]  # fmt: skip
+            "snapshot prune", "restore", "drill", "reconcile", "config", "demo", "manage"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

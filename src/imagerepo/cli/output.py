@@ -11,7 +11,16 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 from imagerepo.durability.settle import Patience
@@ -61,8 +70,21 @@ def patience(**options: Any) -> Patience:
 @contextmanager
 def byte_progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar of bytes on stderr, moved by calls with those done and all; nothing where that is no terminal."""
+    with _bar(title, DownloadColumn(), TransferSpeedColumn()) as move:
+        yield move
+
+
+@contextmanager
+def progress_of(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of things counted, likewise."""
+    with _bar(title, MofNCompleteColumn(), TimeElapsedColumn()) as move:
+        yield move
+
+
+@contextmanager
+def _bar(title: str, *more: ProgressColumn) -> Iterator[Callable[[int, int], None]]:
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), *more)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

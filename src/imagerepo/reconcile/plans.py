@@ -71,8 +71,8 @@ class Plan(Frozen):
     reason: str | None = None
 
     @property
-    def ended(self) -> bool:
-        return self.state in (State.DONE, State.STALE, State.FAILED)
+    def under_way(self) -> bool:
+        return self.state in (State.PLANNING, State.APPLYING)
 
     @property
     def found(self) -> int:

@@ -134,7 +134,7 @@ class Runner:
     def _next(self) -> Plan | None:
         """The plan to be gone on with; those that nobody needs any more are taken away meanwhile."""
         for plan in self._plans.all():
-            if plan.state in (State.PLANNING, State.APPLYING):
+            if plan.under_way:
                 return plan
             if self._plans.age(plan) > KEPT_SECONDS:
                 self._forget(plan)

@@ -1,0 +1,170 @@
+"""`imagerepo reconcile`: where store and database disagree, and with `--apply` no longer."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imagerepo.boot import boot
+from imagerepo.cli.folder import Claim, is_served, writer
+from imagerepo.cli.output import AsJson, note, progress_of, show, show_one
+from imagerepo.config import Config
+from imagerepo.durability.state import Disk
+from imagerepo.durability.writer import Writer
+from imagerepo.errors import DurabilityError
+
+if TYPE_CHECKING:
+    from imagerepo.reconcile.plans import Plan, Plans
+
+LOOK_SECONDS = 0.2
+SILENCE_SECONDS = 10.0
+"""A plan that does not get on for so long may have lost its server."""
+MOST_SHOWN = 50
+UNDONE = ("failed", "in-doubt")
+"""Outcomes after which a finding is still one."""
+
+
+def reconcile(
+    deep: Annotated[bool, typer.Option("--deep", help="Read every base, and compare its bytes with its name.")] = False,
+    sample: Annotated[
+        float, typer.Option(min=0, max=100, metavar="PERCENT", help="Read so many percent of the bases.")
+    ] = 0.0,
+    apply: Annotated[bool, typer.Option("--apply", help="Repair what can be; else nothing is changed.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --apply: even if that touches a large share of the repository.")
+    ] = False,
+    claim: Claim = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the store with the database, and tell what stands on one side only. Changes nothing without --apply.
+
+    Exit status 0: nothing was found, or nothing is left; 1: findings are left, or it failed.
+    """
+    if force and not apply:
+        raise typer.BadParameter("--force is of use with --apply only")
+    config = boot()
+    from imagerepo.catalogue.deeds import OPERATOR
+    from imagerepo.reconcile import orders
+    from imagerepo.reconcile.plans import Plans, State
+
+    with _at_work(config, claim=claim) as hand:
+        plans = Plans(hand.disk)
+        plan = _awaited(hand, plans, orders.plan(hand.disk, percent=100.0 if deep else sample), "comparing")
+        if apply and plan.state == State.READY and plan.actionable:
+            if not as_json:
+                _tell(plans, plan)
+            plan = _awaited(hand, plans, orders.apply(hand, plan.id, actor=OPERATOR, force=force), "repairing")
+            _show_applied(plans, plan, as_json=as_json)
+        else:
+            _show_found(plans, plan, as_json=as_json)
+    raise typer.Exit(_status(plan))
+
+
+@contextmanager
+def _at_work(config: Config, *, claim: bool) -> Iterator[Writer]:
+    """The data folder's writer, while somebody carries plans out there: its server, or else this process."""
+    served = is_served(Disk(config.data_dir.absolute()))
+    with writer(config, claim=claim) as hand:
+        if served:
+            yield hand
+        else:
+            with _carrying_out(config):
+                yield hand
+
+
+@contextmanager
+def _carrying_out(config: Config) -> Iterator[None]:
+    from imagerepo.reconcile.runner import Runner
+    from imagerepo.worker import close_service, open_service
+
+    service = open_service(config)
+    service.committer.start()
+    runner = Runner(service)
+    runner.start()
+    try:
+        yield
+    finally:
+        runner.stop()
+        close_service(service)
+
+
+def _awaited(hand: Writer, plans: Plans, plan: Plan, doing: str) -> Plan:
+    """Wait for a plan that is under way. Raises Fenced, and DurabilityError where its server has ended."""
+    changed = time.monotonic()
+    with progress_of(doing) as progress:
+        while plan.under_way:
+            time.sleep(LOOK_SECONDS)
+            hand.check_writable()
+            before, plan = plan, plans.find(plan.id)
+            progress(plan.summary["progress"]["done"], plan.summary["progress"]["total"])
+            if plan != before:
+                changed = time.monotonic()
+            elif time.monotonic() - changed > SILENCE_SECONDS:
+                _check_served(hand.disk, plan)
+                changed = time.monotonic()
+    return plan
+
+
+def _check_served(disk: Disk, plan: Plan) -> None:
+    if not is_served(disk):
+        raise DurabilityError(
+            f"the server on {disk.data_dir} has ended; plan {plan.id} goes on when it is started again"
+        )
+
+
+def _show_found(plans: Plans, plan: Plan, *, as_json: bool) -> None:
+    if as_json:
+        _show_json(plans, plan)
+        return
+    if plan.reason:
+        note(f"imagerepo: {plan.reason}")
+        return
+    _tell(plans, plan)
+    if plan.actionable:
+        note(f"\n{plan.actionable:,} of {plan.found:,} can be repaired: add --apply")
+
+
+def _show_applied(plans: Plans, plan: Plan, *, as_json: bool) -> None:
+    if as_json:
+        _show_json(plans, plan)
+        return
+    done = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(plan.outcomes.items()) if number)
+    if plan.reason:
+        note(f"imagerepo: {plan.reason}")
+    elif plan.actionable:
+        left = plan.found - plan.actionable
+        sys.stdout.write(f"\nrepaired: {done}{f'; {left:,} left alone' if left else ''}\n")
+
+
+def _show_json(plans: Plans, plan: Plan) -> None:
+    findings: list[Any] = [finding for _, finding in plans.findings(plan)]
+    show_one(plan.summary | {"findings": findings}, as_json=True, line="")
+
+
+def _tell(plans: Plans, plan: Plan) -> None:
+    """What was found: how many of each kind, and the first of them one by one."""
+    if not plan.found:
+        note(f"nothing found: store and database agree on {plan.rows:,} images")
+        return
+    counts = [{"finding": code, "number": number} for code, number in plan.counts.items()]
+    show(counts, as_json=False, empty="")
+    for _, finding in islice(plans.findings(plan), MOST_SHOWN):
+        action = "" if finding.actionable else " (left alone)"
+        sys.stdout.write(f"\n{finding.code}{action}  {finding.object}\n    {finding.detail}\n")
+    if plan.found > MOST_SHOWN:
+        sys.stdout.write(f"\n… and {plan.found - MOST_SHOWN:,} more; --json shows all\n")
+
+
+def _status(plan: Plan) -> int:
+    from imagerepo.reconcile.plans import State
+
+    if plan.state == State.READY:
+        return int(plan.found > 0)
+    undone = sum(plan.outcomes.get(outcome, 0) for outcome in UNDONE)
+    return int(plan.state != State.DONE or plan.found > plan.actionable or undone > 0)

@@ -82,7 +82,9 @@ def _cases(ground: Ground, story: str, shard: int, most: int, folder: Path) -> l
 def _hurt(ground: Ground, story: str, case: Case) -> Story:
     told = hurt(ground, story, case.place, case.harm)
     harmed = not told.told or "listing" not in told.told[-1] or any(call.injected for call in told.calls)
-    assert harmed, f"the call was not made: {case.place}"
+    # A pool's threads share their calls by chance, and strace counts for each: none may come to a second one.
+    by_chance = not case.place.thread and case.place.number > 1
+    assert harmed or by_chance, f"the call was not made: {case.place}"
     return told
 
 

@@ -19,7 +19,7 @@ from tests.conftest import ADMIN_TOKEN, NewServer
 from tests.crash import stories
 
 COMMANDS = ["", "serve", "token", "token create", "token list", "snapshot", "snapshot create", "snapshot list",
-            "snapshot prune", "restore", "drill", "reconcile", "config", "demo", "manage"]  # fmt: skip
+            "snapshot prune", "restore", "drill", "purge", "reconcile", "config", "demo", "manage"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -263,3 +263,34 @@ def _assert_fails(result: subprocess.CompletedProcess[str], status: int, *compla
     assert all(complaint in result.stderr for complaint in complaints), result.stderr
     assert result.stderr.startswith("imagerepo: ")
     assert "Traceback" not in result.stderr
+
+
+def _image(server: Server) -> str:
+    """A new live image of the server's."""
+    told = stories.Told()
+    content = encode(draw(9, 9, seed=len(server.data_dir.name)), "PNG")
+    stories.add(server, told, content)
+    (ident,) = told.live
+    return ident
+
+
+def test_a_purge_takes_an_image_out_of_revisions_and_store(new_server: NewServer, tmp_path: Path) -> None:
+    with new_server(workers=1) as server:
+        ident = _image(server)
+        done = server.command("purge", ident)
+        assert (done.returncode, done.stdout) == (0, f"{ident}  gone from every revision\n"), done.stderr
+        with server.admin as client:
+            assert client.get(f"/images/{ident}").status_code == 410
+        assert not list((tmp_path / "store" / "images").rglob(f"{ident}*"))
+        again = server.command("purge", "0" * 64)
+        assert again.returncode == 1 and "ever live" in again.stderr
+        assert server.command("purge", "not-an-ident").returncode == 2
+
+
+def test_a_purge_without_a_server_needs_a_claim(new_server: NewServer, tmp_path: Path) -> None:
+    with new_server(workers=1) as server:
+        ident = _image(server)
+    assert "--claim" in server.command("purge", ident).stderr
+    done = server.command("purge", ident, "--claim")
+    assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "store" / "images").rglob(f"{ident}*"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from imagerepo.cli import demo, reconciling, restoring, serve, settings, snapshots, tokens
+from imagerepo.cli import demo, purging, reconciling, restoring, serve, settings, snapshots, tokens
 
 app = typer.Typer(
     name="imagerepo",
@@ -20,6 +20,7 @@ app.add_typer(tokens.app, name="token")
 app.add_typer(snapshots.app, name="snapshot")
 app.command("restore")(restoring.restore)
 app.command("drill")(restoring.run_drill)
+app.command("purge")(purging.purge)
 app.command("reconcile")(reconciling.reconcile)
 app.command("config")(settings.config)
 app.command("demo")(demo.demo)

@@ -27,7 +27,7 @@ FILLER_BYTES = 20_000
 class Reign:
     """`start`, `commit`, `die` (the disk stays) or `lose_disk`, and `start` again as the next epoch.
 
-    Revision n is a row of number n, with bytes that don't compress.
+    Revision n is a row of number n, with bytes that don't compress. Rows below 0 are what was staged.
     """
 
     def __init__(self, folder: Path, store: ObjectStore) -> None:
@@ -54,10 +54,20 @@ class Reign:
 
     def commit(self) -> Header:
         self.revision += 1
-        with exclusive(self.disk.gate_lock):
-            row = (self.revision, os.urandom(FILLER_BYTES))
-            self._keeper.execute("INSERT INTO t VALUES (?, ?)", row)
+        self._insert(self.revision)
         return self._ship(self.revision - 1)
+
+    def stage(self) -> None:
+        """Write a row that no record has yet."""
+        self._insert(min([0, *self.rows()]) - 1)
+
+    def rows(self) -> list[int]:
+        """Those of the live database."""
+        return _rows(self._keeper)
+
+    def _insert(self, number: int) -> None:
+        with exclusive(self.disk.gate_lock):
+            self._keeper.execute("INSERT INTO t VALUES (?, ?)", (number, os.urandom(FILLER_BYTES)))
 
     def forget_the_log(self) -> None:
         """Bring the log in doubt: the next record is a base."""
@@ -96,6 +106,10 @@ class Reign:
 
 
 def rows(database: Path) -> list[int]:
-    """The revisions that a restored database has."""
+    """Those of a restored database."""
     with closing(sqlite3.connect(f"{database.as_uri()}?immutable=1", uri=True)) as connection:
-        return [row for (row,) in connection.execute("SELECT a FROM t ORDER BY a")]
+        return _rows(connection)
+
+
+def _rows(connection: sqlite3.Connection) -> list[int]:
+    return [row for (row,) in connection.execute("SELECT a FROM t ORDER BY a")]

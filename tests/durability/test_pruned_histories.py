@@ -23,7 +23,7 @@ FAR_AHEAD = timedelta(days=1)
 
 
 class History(RuleBasedStateMachine):
-    """Commits, bases, restarts and prunings, and the revision that was durable at each noted moment."""
+    """Commits, bases, restarts and prunings, and the rows that were durable at each noted moment."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class History(RuleBasedStateMachine):
         self.path = Path(self._folder.name)
         self.store = open_memory()
         self.reign = Reign(self.path / "data", self.store).start()
-        self.moments: list[tuple[datetime, int]] = []
+        self.moments: list[tuple[datetime, list[int]]] = []
         self.promised_since: datetime | None = None
         self.abandoned: set[str] = set()
 
@@ -49,9 +49,13 @@ class History(RuleBasedStateMachine):
             self.reign.commit()
             self._note()
 
-    @rule()
-    def make_a_base(self) -> None:
+    @rule(meanwhile=st.booleans())
+    def make_a_base(self, meanwhile: bool) -> None:
+        """Perhaps of a record that the live database is ahead of."""
+        if meanwhile:
+            self.reign.stage()
         bases.make(self.reign.writer)
+        self._restore(*self.moments[-1])
 
     @rule()
     def commit_with_the_log_in_doubt(self) -> None:
@@ -69,6 +73,7 @@ class History(RuleBasedStateMachine):
     def restart_without_the_disk(self) -> None:
         self.reign.lose_disk()
         self.reign.start()
+        assert self.reign.rows() == self.moments[-1][1]
         self._note()
 
     @rule()
@@ -78,8 +83,10 @@ class History(RuleBasedStateMachine):
         self.store.put(name, io.BytesIO(b"half a base"), media_type="x/y")
         self.abandoned.add(name)
 
-    @rule(back=st.integers(0, 8))
-    def prune(self, back: int) -> None:
+    @rule(back=st.sampled_from([0, 0, 0, 1, 2, 4, 8]), behind_a_new_base=st.booleans())
+    def prune(self, back: int, behind_a_new_base: bool) -> None:
+        if behind_a_new_base:
+            bases.make(self.reign.writer)
         moment, _ = self.moments[max(0, len(self.moments) - 1 - back)]
         cutoff = max(moment, self.promised_since or moment)
         before = self._names()
@@ -94,8 +101,8 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.moments)
     @rule(at=st.integers(0, 1 << 16))
     def look_back(self, at: int) -> None:
-        moment, revision = self.moments[at % len(self.moments)]
-        self._restore(moment, revision)
+        moment, durable = self.moments[at % len(self.moments)]
+        self._restore(moment, durable)
 
     @invariant()
     def every_retained_snapshot_has_its_parts(self) -> None:
@@ -103,7 +110,7 @@ class History(RuleBasedStateMachine):
         for snapshot in chain.kept(self.store, self.reign.last(), ONCE):
             assert {part.name for part in snapshot.parts} <= there
 
-    def _restore(self, moment: datetime, revision: int) -> None:
+    def _restore(self, moment: datetime, durable: list[int]) -> None:
         database = self.path / "restored.sqlite3"
         end = names.parse(self.reign.last().header.name)
         assert isinstance(end, names.Record)
@@ -113,7 +120,7 @@ class History(RuleBasedStateMachine):
             assert "no snapshot is that old" in str(error), error
             assert self.promised_since and moment < self.promised_since, "it was promised"
         else:
-            assert rows(database) == list(range(1, revision + 1))
+            assert rows(database) == durable
 
     def _assert_what_is_waste_went(self, plan: retention.Plan) -> None:
         there, now = self._names(), self.reign.writer.state.epoch
@@ -130,7 +137,7 @@ class History(RuleBasedStateMachine):
                 assert thing.seq == 0 or thing.seq >= plan.base.seq
 
     def _note(self) -> None:
-        self.moments.append((self.reign.now(), self.reign.revision))
+        self.moments.append((self.reign.now(), self.reign.rows()))
 
     def _names(self) -> set[str]:
         return {info.name for info in self.store.list(names.DB)}

@@ -71,7 +71,8 @@ class Past:
         node.commit(third)
         self.epochs = node.started.epoch
         node.die()
-        self._objects = {info.name: _read(node.store, info.name) for info in node.store.list("")}
+        written = sorted(node.store.list(""), key=lambda info: info.modified)  # a listing that lags lacks the last
+        self._objects = {info.name: _read(node.store, info.name) for info in written}
 
     def put_into(self, store: ObjectStore) -> None:
         for number in range(1, self.epochs + 1):
@@ -154,10 +155,12 @@ def a_background_base(place: Place) -> Act:
 
 def a_commit(place: Place) -> Act:
     place.node.start()
-    worker = Worker(place.node, place.store)
-    session = worker.stage(NEW)
+    stager = Worker(place.node, place.store)
+    session = stager.stage(NEW)
+    stager.close()
 
     def act() -> frozenset[str]:
+        worker = Worker(place.node, place.store)
         worker.committer.start()
         try:
             assert worker.commit(session).state == State.LIVE
@@ -202,6 +205,8 @@ def tell(story: Story, trial: Trial, place: Place, past: Past) -> str:
     place.faults.deliver()
     if place.node.started:
         assert place.node.live() == past.live | acknowledged
+        if refusal:  # then nothing was lost, and it can be asked for again
+            acknowledged = act()
     place.renew()
     assert place.node.start().live() == past.live | acknowledged
     assert place.node.commit(LAST).state == State.LIVE

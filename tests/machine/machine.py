@@ -40,6 +40,7 @@ DENIED = {("stat", "images/"), ("get", "db/")}
 """Where a 404 for what is there does no harm. Elsewhere the protocol rests on there being none."""
 
 any_number = st.integers(0, 1000)
+waits = st.sampled_from(["wait=9", "respond-async"])
 clients = st.integers(0, CLIENTS - 1)
 numbers = st.integers(0, 2)
 titles = st.sampled_from(["", "A", "B"])
@@ -91,7 +92,7 @@ class Machine(RuleBasedStateMachine):
         if told is not None:
             self.changes(told, server, number, changes)
 
-    @rule(client=clients, number=numbers, stale=st.booleans(), wait=st.sampled_from(["wait=9", "respond-async"]))
+    @rule(client=clients, number=numbers, stale=st.booleans(), wait=waits)
     def commits(self, client: int, number: int, stale: bool, wait: str) -> None:
         asked = self.asks_commit(self.told[client], self.any_server(stale), number, wait)
         if asked:
@@ -305,10 +306,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         client=clients, number=numbers, which=numbers, keeps=st.booleans(), arrives=st.booleans(),
-        fault=st.sampled_from(["late", "late", "cut-before", "cut-after", "hang", "unavailable"]),
+        fault=st.sampled_from(["late", "late", "cut-before", "cut-after", "hang", "unavailable"]), wait=waits,
     )  # fmt: skip
     def a_server_dies_in_doubt(
-        self, client: int, number: int, which: int, keeps: bool, arrives: bool, fault: Fault
+        self, client: int, number: int, which: int, keeps: bool, arrives: bool, fault: Fault, wait: str
     ) -> None:
         """Its record is on the way, or there, or nowhere; another start has to find out."""
         server = self.world.needed()
@@ -316,7 +317,7 @@ class Machine(RuleBasedStateMachine):
             return
         self.begin("a_server_dies_in_doubt", f"{server.name}, {fault}")
         self.world.store.fail("put", fault, name="db/", times=FOR_GOOD)
-        asked = self.asks_commit(self.told[client], server, number, "respond-async")
+        asked = self.asks_commit(self.told[client], server, number, wait)
         if asked:
             ends(asked.answer, server, PATIENCE_SECONDS)
         self.waits_for_doubt(server)
@@ -328,20 +329,28 @@ class Machine(RuleBasedStateMachine):
         self.world.start(successor)
         self.told_by(successor)
 
-    @rule(client=clients, number=numbers, fault=st.sampled_from(["late", "cut-before", "unavailable"]))
-    def a_worker_dies_in_doubt(self, client: int, number: int, fault: Fault) -> None:
-        """The other, or its successor, finishes what it left: with a session more, perhaps."""
+    @rule(
+        client=clients,
+        number=numbers,
+        fault=st.sampled_from(["late", "cut-before", "unavailable"]),
+        heals=st.booleans(),
+        wait=waits,
+    )
+    def a_worker_dies_in_doubt(self, client: int, number: int, fault: Fault, heals: bool, wait: str) -> None:
+        """Another finishes what it left: with a session more, perhaps, and perhaps the store is well again."""
         server = self.world.needed()
         if server is None or not self.with_something_staged(client, server, number):
             return
         self.begin("a_worker_dies_in_doubt", f"{server.name}, {fault}")
         self.world.store.fail("put", fault, name="db/", times=FOR_GOOD)
-        asked = self.asks_commit(self.told[client], server, number, "respond-async")
+        asked = self.asks_commit(self.told[client], server, number, wait)
         if asked:
             ends(asked.answer, server, PATIENCE_SECONDS)
         self.waits_for_doubt(server)
         for worker in server.workers:
             worker.kill_alone()
+        if heals:
+            self.world.heal()
         self.world.tend(server)
         self.all_commit_together(number)
         self.world.heal()

@@ -135,8 +135,8 @@ class Server:
             shutil.rmtree(self.data_dir)
 
     def worker(self, number: int) -> Process:
-        """One of those that live."""
-        living = [worker for worker in self.workers if worker.alive]
+        """One of those that live; where all are dead and not replaced yet, one that answers nothing."""
+        living = [worker for worker in self.workers if worker.alive] or self.workers
         return living[number % len(living)]
 
     def client(self, number: int = 0) -> httpx.Client:

@@ -56,7 +56,7 @@ def is_caught(bug: Bug, seed: int) -> bool:
     try:
         with trees.copied() as tree:
             trees.plant(tree, bug.patch)
-            caught = next((run for suite in bug.suites if (run := trees.run(tree, suite, seed)).red), None)
+            caught = trees.first_red(tree, bug.suites, seed)
     except trees.NotTried as error:
         say(f"NOT TRIED {bug.name}: {error}")
         return False

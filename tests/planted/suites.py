@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PYTEST = ("pytest", "-x", "-q", "-p", "no:cacheprovider")
+PYTEST = ("pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "tests.planted.at_once")
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,14 @@ class Suite:
 
     name: str
     what: tuple[str, ...]
-    seconds: float = 900.0
+    seconds: float = 1800.0
     quick: bool = False
     """Seconds, and not minutes: `make test` may plant a bug for it."""
+    rounds: int = 1
+    """A suite that draws what it does may need more than one draw."""
+
+    whole: bool = False
+    """All of what is otherwise sampled."""
 
     def command(self, seed: int) -> tuple[str, ...]:
         """For `python -m`."""
@@ -28,18 +33,26 @@ class Suite:
 SUITES = {
     suite.name: suite
     for suite in (
+        # Stories of clients, servers, deaths, rests and a store that fails, in any order.
+        Suite("machine", ("tests/machine",), rounds=4),
         # Several processes that write, read and cut one database.
         Suite(
             "pages",
             ("tests/durability/test_pages_together.py", "tests/durability/test_pages.py", "-k", "busy or at_once"),
             quick=True,
+            rounds=2,
         ),
+        # Random histories of one writer, its bases and prunings, each moment of them restored.
+        Suite("histories", ("tests/durability/test_pruned_histories.py",), quick=True, rounds=2),
+        # Each fault of the store at each call of a commit, and of a start on an empty disk.
+        Suite("faults-of-commits", ("tests/durability/test_faults.py", "-k", "nothing and commit"), whole=True),
+        Suite("faults-of-starts", ("tests/durability/test_faults.py", "-k", "nothing and empty"), whole=True),
         # A real server dies at every failpoint of a start and of two commits, its disk lost.
         Suite("crash", ("tests/crash/test_failpoints.py", "-k", "loses_nothing")),
         # The start that recovers from that dies too; disks are kept and lost.
         Suite("second-death", ("tests/crash/test_second_death.py",)),
         # Power cuts under 8 writers and 16 readers.
-        Suite("storm", ("tests/load",)),
+        Suite("storm", ("tests/load",), rounds=3),
         # The store's contract, on every backend, and under every fault.
         Suite("contracts", ("tests/contracts/test_faults.py", "tests/contracts/test_object_store.py")),
         # The same on three replicas, of which one is down, or hangs, or lags.

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +75,18 @@ def _apply(tree: Path, patch: Path, *options: str) -> None:
         raise NotTried(f"{patch.name} does not apply: {done.stderr.strip()}")
 
 
+def first_red(tree: Path, suites: Iterable[Suite], seed: int) -> Run | None:
+    """Run the suites, each as often as it says, until one is red; None where none is. Raises NotTried."""
+    runs = (run(tree, suite, seed + n) for suite in suites for n in range(suite.rounds))
+    return next((each for each in runs if each.red), None)
+
+
 def run(tree: Path, suite: Suite, seed: int) -> Run:
     """Run a suite in a copy of the tree. Raises NotTried."""
     begun = time.monotonic()
-    status, output = _run(tree, [sys.executable, "-m", *suite.command(seed)], _environ(tree, seed), suite.seconds)
+    status, output = _run(
+        tree, [sys.executable, "-m", *suite.command(seed)], _environ(tree, seed, whole=suite.whole), suite.seconds
+    )
     seconds = time.monotonic() - begun
     if status == 0:
         return Run(suite, seconds)
@@ -88,10 +96,11 @@ def run(tree: Path, suite: Suite, seed: int) -> Run:
     return Run(suite, seconds, found["test"], found["why"] or "")
 
 
-def _environ(tree: Path, seed: int) -> dict[str, str]:
+def _environ(tree: Path, seed: int, *, whole: bool) -> dict[str, str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("IMAGEREPO_", "PYTEST_"))}
     return environ | {
         "IMAGEREPO_SEED": str(seed),
+        "IMAGEREPO_SOAK": str(int(whole)),
         "IMAGEREPO_SWIFT_VENV": os.environ.get("IMAGEREPO_SWIFT_VENV", str(ROOT / ".swift-venv")),
         "COLUMNS": "1000",  # pytest cuts its lines to fit
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -332,7 +332,7 @@ class Machine(RuleBasedStateMachine):
     @rule(
         client=clients,
         number=numbers,
-        fault=st.sampled_from(["late", "cut-before", "unavailable"]),
+        fault=st.sampled_from(["late", "late", "cut-before", "unavailable"]),
         heals=st.booleans(),
         wait=waits,
     )

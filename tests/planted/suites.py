@@ -34,7 +34,7 @@ SUITES = {
     suite.name: suite
     for suite in (
         # Stories of clients, servers, deaths, rests and a store that fails, in any order.
-        Suite("machine", ("tests/machine",), rounds=4),
+        Suite("machine", ("tests/machine",), rounds=6),
         # Several processes that write, read and cut one database.
         Suite(
             "pages",
@@ -49,8 +49,6 @@ SUITES = {
         Suite("faults-of-starts", ("tests/durability/test_faults.py", "-k", "nothing and empty"), whole=True),
         # A real server dies at every failpoint of a start and of two commits, its disk lost.
         Suite("crash", ("tests/crash/test_failpoints.py", "-k", "loses_nothing")),
-        # The start that recovers from that dies too; disks are kept and lost.
-        Suite("second-death", ("tests/crash/test_second_death.py",)),
         # Power cuts under 8 writers and 16 readers.
         Suite("storm", ("tests/load",), rounds=3),
         # The store's contract, on every backend, and under every fault.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -58,6 +59,7 @@ class LocalStore:
         self._incoming = root / INCOMING
         self._durable = {root}
         self._doubtful: set[Path] = set()
+        self._making = threading.RLock()
         with _translated("open", str(root)):
             _make_folders(root)
             self._make_durable(self._incoming)
@@ -164,14 +166,18 @@ class LocalStore:
         """
         if folder in self._durable:
             return
-        self._make_durable(folder.parent)
-        if folder in self._doubtful:
-            _make_folder_anew(folder, self._incoming / uuid.uuid4().hex)
-        folder.mkdir(exist_ok=True)
-        self._doubtful.add(folder)
-        _sync_folder(folder.parent)
-        self._doubtful.discard(folder)
-        self._durable.add(folder)
+        # One thread at a time: a folder that another is still syncing must not be taken for one whose sync failed.
+        with self._making:
+            if folder in self._durable:
+                return
+            self._make_durable(folder.parent)
+            if folder in self._doubtful:
+                _make_folder_anew(folder, self._incoming / uuid.uuid4().hex)
+            folder.mkdir(exist_ok=True)
+            self._doubtful.add(folder)
+            _sync_folder(folder.parent)
+            self._doubtful.discard(folder)
+            self._durable.add(folder)
 
     def _settle(self, op: str, name: str, path: Path) -> None:
         """Make the name of `path` last, or its absence. It is seen already: a failure leaves it in doubt."""

@@ -7,9 +7,6 @@ from collections.abc import Iterator
 
 from imagerepo.testing.faults import Fault, Op
 
-CHOICE = 12
-"""A failpoint is drawn from so many of those where the fewest processes have died."""
-
 
 class Coverage:
     """Counts over all stories of this process. Failpoints are known once some process has passed them."""
@@ -20,17 +17,23 @@ class Coverage:
         self.ended: Counter[str] = Counter()
         """Deaths and rests by failpoint."""
         self.facts: Counter[str] = Counter()
+        self._drawn: Counter[str] = Counter()
         self._known: defaultdict[str, set[str]] = defaultdict(set)
 
     def passed(self, role: str, names: set[str]) -> None:
         self._known[role] |= names
 
     def failpoint(self, role: str, number: int, *, within: str = "") -> str:
-        """One that a process of this role passes, in a step that has `within` in its name; "" while none is known."""
-        known = [name for name in self._known[role] if within in name]
-        known.sort(key=lambda name: (self.ended[name], name))
-        few = known[:CHOICE]
-        return few[number % len(few)] if few else ""
+        """One that a process of this role passes, in a step that has `within` in its name; "" while none is known.
+
+        Of those that were given least often.
+        """
+        known = sorted(name for name in self._known[role] if within in name)
+        least = min((self._drawn[name] for name in known), default=0)
+        few = [name for name in known if self._drawn[name] == least]
+        chosen = few[number % len(few)] if few else ""
+        self._drawn[chosen] += 1
+        return chosen
 
     def unreached(self, rules: set[str], faults: set[tuple[Op, Fault]]) -> Iterator[str]:
         """What a long run should have reached and did not."""

@@ -19,6 +19,7 @@ class Told:
 
     `asked`: a commit was asked for, and since then nobody said that nothing came of it. `revision`: it was told to
     be live. `over`: it was told to be aborted, expired or unknown. `modelled`: the reference knows what is staged.
+    `refused`: its last commit was, for what is staged in it.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Told:
     revision: int | None = None
     over: bool = False
     modelled: bool = True
+    refused: bool = False
 
     @property
     def in_doubt(self) -> bool:

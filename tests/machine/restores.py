@@ -7,6 +7,8 @@ import time
 from imagerepo.durability import chain
 from imagerepo.errors import Damaged
 from tests.machine import chains
+from tests.machine.ledger import Told
+from tests.machine.servers import ends
 from tests.machine.world import NO_ANSWER, World
 
 REST_SECONDS = 20.0
@@ -18,13 +20,14 @@ def restored(world: World, revision: int) -> None:
     assert end is not None
     try:
         snapshot = chain.select(world.objects, end, chains.PATIENCE, revision=revision)
+        view = chains.view(world.objects, snapshot)
     except Damaged as error:
         world.say(f"revision {revision}: {error}")
-        assert world.pruned, error
-        return
-    view = chains.view(world.objects, snapshot)
-    assert view.revision <= revision
-    world.ledger.restored(view)
+        if not world.pruned:
+            raise
+    else:
+        assert view.revision <= revision
+        world.ledger.restored(view)
 
 
 def comes_to_rest(world: World) -> None:
@@ -47,5 +50,23 @@ def comes_to_rest(world: World) -> None:
                 break
             world.heard(told, answer.status_code, answer.json())
         world.look()
+    for told in world.ledger.sessions.values():
+        if not told.over and told.revision is None:
+            commits_at_last(world, told)
+    world.look()
     for revision in range(1, len(world.ledger.log) + 1):
         restored(world, revision)
+
+
+def commits_at_last(world: World, told: Told) -> None:
+    """What is still open can be committed, unless others were first: nothing of it was lost by what went wrong."""
+    deadline = time.monotonic() + REST_SECONDS
+    while not told.over and told.revision is None and not told.refused:
+        assert time.monotonic() < deadline, f"{told.key} can't be committed"
+        server = world.needed()
+        assert server is not None
+        if server.epoch < told.epoch:
+            return
+        asked = world.ask_commit(told, server, 0, "wait=9")
+        ends(asked.answer, server, REST_SECONDS)
+        world.look()

@@ -32,6 +32,8 @@ class Server:
         self.workers: list[Process] = []
         self.starting: Future[tuple[int, bool]] | None = None
         self.epoch = 0
+        self.rested = False
+        """Whether it rested during its start: others may have pruned meanwhile what it had found."""
         self.seen = 0
         """The newest revision that a visitor saw in this life."""
 
@@ -60,7 +62,7 @@ class Server:
         """Begin a start. `starting` says how it ends."""
         assert not self.alive
         self.data_dir.mkdir(exist_ok=True)
-        self.seen = 0
+        self.seen, self.rested = 0, False
         self.parent = self._bear("parent", None)
         if failpoint:
             self.parent.arm(failpoint, action)
@@ -135,7 +137,7 @@ class Server:
             shutil.rmtree(self.data_dir)
 
     def worker(self, number: int) -> Process:
-        """One of those that live; where all are dead and not replaced yet, one that answers nothing."""
+        """One of those that live, if one does."""
         living = [worker for worker in self.workers if worker.alive] or self.workers
         return living[number % len(living)]
 

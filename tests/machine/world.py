@@ -84,6 +84,11 @@ class World:
             return True
         return False
 
+    def folder_of(self, server: Server) -> str:
+        """Where in the store its records lie."""
+        with self.objects.get(names.owner(server.epoch)) as owner:
+            return names.record(server.epoch, owner.read().decode(), 0).removesuffix("0")
+
     def needed(self) -> Server | None:
         """The current server; where there is none, one is started."""
         if self.current is None:
@@ -113,6 +118,9 @@ class World:
             server.wake()
             for pending in [each for each in self.pending if each.server is server]:
                 ends(pending.answer, server, PATIENCE_SECONDS)
+            if server.starting is not None:
+                ends(server.starting, server, PATIENCE_SECONDS)
+            self.tend(server)
 
     def heal(self) -> None:
         self.store.heal()
@@ -130,6 +138,7 @@ class World:
             self.coverage.facts["rested at a failpoint"] += 1
             server.disarm()
         if server.stopped:
+            server.rested |= server.starting is not None
             server.stop()
 
     def _bury(self, server: Server, dead: Sequence[Process]) -> None:
@@ -152,7 +161,8 @@ class World:
             server.finish(self.workers)
         except (Damaged, Fenced, StoreRefused) as error:
             self.say(f"{server.name} did not start: {error!r}")
-            assert lied or not isinstance(error, Damaged), f"{error!r}, though the store told the truth"
+            overtaken = server.rested and self.pruned
+            assert lied or overtaken or not isinstance(error, Damaged), f"{error!r}, though the store told the truth"
             self.coverage.facts[f"a start ended with {type(error).__name__}"] += 1
         except Gone:
             self.say(f"{server.name} died while it started")
@@ -161,7 +171,7 @@ class World:
             self.coverage.facts["started"] += 1
 
     def ask_commit(self, told: Told, server: Server, number: int, prefer: str) -> Pending:
-        told.asked = True
+        told.asked, told.refused = True, False
         headers = [*server.client().headers.raw, (b"Prefer", prefer.encode()), (b"Content-Length", b"0")]
         path = f"/api/v1/sessions/{told.key}/commit"
         answer = server.worker(number).ask("request", method="POST", path=path, headers=headers, content=b"")
@@ -187,6 +197,7 @@ class World:
         state = body.get("state")
         self.say(f"{told.key[:4]}: {status} {problem} {state or ''} {body.get('revision') or ''}")
         self.coverage.facts[f"{status} {problem} {state or ''}".strip()] += 1
+        told.refused = problem in ("conflict", "nothing-to-commit")
         if status == httpx.codes.OK and state == "live":
             self.ledger.live_as(told, body["revision"])
         elif problem == "session-not-found" or state in ("aborted", "expired"):

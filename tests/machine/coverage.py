@@ -39,8 +39,12 @@ class Coverage:
         """What a long run should have reached and did not."""
         yield from (f"rule {name}" for name in sorted(rules - self.rules.keys()))
         yield from (f"fault {op} {fault}" for op, fault in sorted(faults - self.faults.keys()))
-        known = set[str]().union(*self._known.values())
-        yield from (f"failpoint {name}" for name in sorted(known - self.ended.keys()))
+        yield from (f"failpoint {name}" for _, name in self.unmet())
+
+    def unmet(self) -> list[tuple[str, str]]:
+        """Role and name of each failpoint that was passed, and where nobody died or rested."""
+        every = {name: role for role, names in self._known.items() for name in names}
+        return sorted((role, name) for name, role in every.items() if not self.ended[name])
 
     def report(self) -> Iterator[str]:
         known = set[str]().union(*self._known.values())

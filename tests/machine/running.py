@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RULE_MARKER, run_state_machine_as_test
 
 from imagerepo.testing.faults import APPLIES_TO, Fault, Op
+from tests.machine import sweep
 from tests.machine.coverage import Coverage
 from tests.machine.machine import Machine
 from tests.machine.processes import Nursery
@@ -49,6 +50,24 @@ def run(nursery: Nursery, coverage: Coverage, *, number: int, stories: int) -> N
         if failures:
             raise failures[0] from None
         raise
+
+
+def sweep_all(nursery: Nursery, coverage: Coverage) -> None:
+    """Play a story for each failpoint, and each fault of the store, that chance has not met."""
+    for role, name in coverage.unmet():
+        if not coverage.ended[name] and not is_by_chance(name):
+            sweep.sweep(_story(nursery, coverage), role, name)
+    for op, fault in sorted(faults() - coverage.faults.keys()):
+        sweep.sweep_fault(_story(nursery, coverage), op, fault)
+
+
+def is_by_chance(name: str) -> bool:
+    """Whether a long run may miss it."""
+    return any(part in name for part in sweep.BY_CHANCE)
+
+
+def _story(nursery: Nursery, coverage: Coverage) -> Machine:
+    return type("Sweep", (Machine,), {"nursery": nursery, "coverage": coverage, "failures": []})()
 
 
 def rules() -> set[str]:

@@ -1,0 +1,112 @@
+"""A story for one failpoint: what chance has not met in a long run is sought on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from imagerepo.testing.faults import Fault, Op
+from tests.machine.machine import Machine
+from tests.machine.troubles import DENIED, PREFIXES
+
+Act = Callable[[], object]
+
+BY_CHANCE = ("fenced", "start.claim/file.write .json", "restore.fetch/store.get db/record")
+"""Parts of the names of failpoints that only a race, or trouble at one moment, passes: not sought here."""
+
+
+def sweep(machine: Machine, role: str, failpoint: str) -> None:
+    """Let a process of this role pass what it may until it dies at the failpoint; then all must be well again."""
+    machine.world.workers = 1
+    try:
+        acts = _starts(machine, failpoint) if role == "parent" else _acts_of_a_worker(machine, failpoint)
+        for act in acts:
+            act()
+            machine.world.look()
+            if machine.coverage.ended[failpoint]:
+                break
+    finally:
+        machine.teardown()
+
+
+def sweep_fault(machine: Machine, op: Op, fault: Fault) -> None:
+    """Let the store fail so in one act after the other until an operation has met it."""
+    try:
+        machine.world.start(machine.world.servers[0])
+        for act in _days(machine):
+            machine.world.denies |= fault == "absent"
+            machine.world.store.fail(op, fault, name=_prefix(op, fault))
+            act()
+            machine.world.look()
+            if (op, fault) in machine.world.store.failed:
+                break
+    finally:
+        machine.teardown()
+
+
+def _days(machine: Machine) -> Iterator[Act]:
+    """Two of them, and starts in between: what is pruned lies in an older epoch, too."""
+    yield from _everyday(machine)
+    yield lambda: _restart(machine, keeps=False)
+    yield lambda: _restart(machine, keeps=True)
+    yield from _everyday(machine)
+
+
+def _prefix(op: Op, fault: Fault) -> str:
+    if fault == "absent":
+        return dict(DENIED)[op]
+    return PREFIXES[op][0] if op != "stat" else ""
+
+
+def _restart(machine: Machine, *, keeps: bool) -> None:
+    server = machine.world.needed()
+    if server is not None:
+        server.kill() if keeps else server.lose_disk()
+        machine.world.start(server)
+
+
+def _starts(machine: Machine, failpoint: str) -> Iterator[Act]:
+    """Of an empty store, of one with some history, of a disk that is kept, and of one that owes a record."""
+    first, second = machine.world.servers[:2]
+    yield lambda: machine.world.start(first, failpoint)
+    for keeps in (True, False, True):
+        yield lambda: machine.two_change_one_picture_and_commit(picture=0, title="A", number=0)
+        yield lambda: machine.an_admin_gives_an_order(number=0, task="base")
+        yield lambda: first.kill() if keeps else first.lose_disk()  # noqa: B023  # called before the next
+        yield lambda: machine.world.start(first, failpoint)
+    yield lambda: machine.fails_to_ship(0, first, 0, "late", "respond-async") if first.serving else None
+    yield first.kill
+    yield machine.world.store.deliver
+    yield machine.world.heal
+    yield lambda: machine.world.start(first, failpoint)
+    yield lambda: machine.world.start(second, failpoint)
+
+
+def _acts_of_a_worker(machine: Machine, failpoint: str) -> Iterator[Act]:
+    """A commit, a conflict, an admin's orders, a commit given back, and what a server does that was taken over."""
+    for act in _everyday(machine):
+        yield lambda: _arm(machine, failpoint)
+        yield act
+    yield lambda: _arm(machine, failpoint)
+    yield lambda: machine.another_takes_over_in_mid_commit(client=0, failpoint=0, number=0, which=0, wakes=True)
+    yield lambda: machine.stages(client=1, changes=[("stage", 1, "B")], number=0, stale=True)
+    yield lambda: machine.commits(client=1, number=0, stale=True, wait="wait=9")
+
+
+def _everyday(machine: Machine) -> Iterator[Act]:
+    yield lambda: machine.two_change_one_picture_and_commit(picture=0, title="A", number=0)
+    yield lambda: machine.stages(client=2, changes=[("stage", 1, "A"), ("describe", 1, "B")], number=0, stale=False)
+    yield lambda: machine.aborts(client=2, number=0)
+    yield lambda: machine.lets_a_session_expire(client=2, picture=0, number=0)
+    for task in ("token", "base", "prune"):
+        yield lambda: machine.an_admin_gives_an_order(number=0, task=task)  # noqa: B023  # called before the next
+    for kind in ("delta", "base"):
+        yield lambda: machine.an_admin_asks_for_a_snapshot(number=0, kind=kind)  # noqa: B023
+    for prefix in ("images/", "db/"):
+        yield lambda: machine.a_store_recovers_from_a_doubt(client=3, number=0, fault="cut-before", prefix=prefix)  # noqa: B023
+    yield lambda: machine.a_worker_dies_in_doubt(client=3, number=0, fault="late", recovers=True, wait="wait=9")
+
+
+def _arm(machine: Machine, failpoint: str) -> None:
+    server = machine.world.needed()
+    if server is not None:
+        server.worker(0).arm(failpoint, "kill-self")

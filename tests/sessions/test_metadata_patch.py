@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagerepo.errors import InvalidMetadata
@@ -21,34 +21,40 @@ def has_null_member(value: object) -> bool:
     return isinstance(value, dict) and any(inner is None or has_null_member(inner) for inner in value.values())
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(objects, objects)
 def test_applying_a_patch_twice_is_applying_it_once(target, patch):
     once = merge_patch(target, patch)
     assert merge_patch(once, patch) == once
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(objects)
 def test_a_patch_of_nothing_changes_nothing(target):
     assert merge_patch(target, {}) == target
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(objects)
 def test_null_never_becomes_a_member(patch):
     assert not has_null_member(merge_patch({}, patch))
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(objects, objects)
 def test_members_that_a_patch_does_not_name_stay(target, patch):
     merged = merge_patch(target, patch)
     assert all(merged[name] == value for name, value in target.items() if name not in patch)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(objects, objects)
 def test_members_that_a_patch_nulls_go(target, patch):
     merged = merge_patch(target, patch)
     assert all(name not in merged for name, value in patch.items() if value is None)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(objects, objects)
 def test_neither_target_nor_patch_is_touched(target, patch):
     before = copy.deepcopy((target, patch))

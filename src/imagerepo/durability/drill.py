@@ -6,7 +6,6 @@ the store. What it found is kept in the data folder, where every process of the 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,13 +27,13 @@ from imagerepo.durability.state import Disk
 from imagerepo.errors import DurabilityError, Fenced, ObjectNotFound, StoreError
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
+from imagerepo.store.reading import hash_object
 
 SAMPLE = 20
 """Images whose bytes are compared with their names, where nothing else is asked for."""
 SAMPLE_THREADS = 4
 QUESTIONS = 10
 """How often the store is asked one thing: a drill of a store that stays silent has failed."""
-_CHUNK = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -142,21 +141,12 @@ def _damaged(images: ObjectStore, picked: Iterable[tuple[str, int]], patience: P
 def _damage(images: ObjectStore, ident: str, size: int, patience: Patience) -> str | None:
     name = names.base(ident)
     try:
-        found, read = patience.ask(lambda: _digest(images, name))
+        found, read = patience.ask(lambda: hash_object(images, name))
     except ObjectNotFound:
         return f"{name} is live, and missing in the store"
     if found != ident:
         return f"{name} is damaged: its {read} bytes ({size} were committed) have the digest {found}"
     return None
-
-
-def _digest(store: ObjectStore, name: str) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    with store.get(name) as reader:
-        while chunk := reader.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
 
 
 def note(disk: Disk, result: Result) -> None:

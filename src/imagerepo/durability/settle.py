@@ -6,7 +6,6 @@ name back: our bytes there, it is applied; nothing there, the same bytes again; 
 
 from __future__ import annotations
 
-import hashlib
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -15,11 +14,11 @@ from typing import TypeVar
 
 from imagerepo.errors import Damaged, ObjectNotFound, StoreError, StoreRefused
 from imagerepo.store.objects import ObjectStore
+from imagerepo.store.reading import hash_all
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
 RECORD_TYPE = "application/octet-stream"
-_CHUNK = 1 << 20
 
 T = TypeVar("T")
 
@@ -128,7 +127,7 @@ def holds(store: ObjectStore, name: str, body: Path) -> bool:
     """Whether the newest copy of `name` is these bytes; false where there is none. Raises Damaged."""
     try:
         with store.get(name, newest=True) as reader, body.open("rb") as file:
-            if _digest(reader.read) == _digest(file.read):
+            if hash_all(reader) == hash_all(file):
                 return True
     except ObjectNotFound:
         return False
@@ -136,10 +135,3 @@ def holds(store: ObjectStore, name: str, body: Path) -> bool:
         f"{name} holds other bytes than this writer's: two writers share an epoch, or the store is damaged. "
         "Stop both servers and keep the data folder for an inspection."
     )
-
-
-def _digest(read: Callable[[int], bytes]) -> bytes:
-    sha = hashlib.sha256()
-    while chunk := read(_CHUNK):
-        sha.update(chunk)
-    return sha.digest()

@@ -6,7 +6,6 @@ reads. The database is not written. No truth rests on the object: with an older 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import math
@@ -25,6 +24,7 @@ from imagerepo.errors import ObjectNotFound, StoreError
 from imagerepo.reconcile import rows
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
+from imagerepo.store.reading import hash_object
 from imagerepo.testing.failpoints import step
 
 AT_ONCE = 20
@@ -33,7 +33,6 @@ SAVE_SECONDS = 60.0
 """How often the state goes into the store; so much of a round is done again after a death."""
 AGAIN_SECONDS = 600.0
 """How soon it is noticed that a damaged base was mended: until then it is not delivered."""
-_READ_BYTES = 1 << 18
 
 Now: TypeAlias = Callable[[], datetime]
 log = logging.getLogger(__name__)
@@ -139,7 +138,7 @@ class Fixity:
         name = names.base(ident)
         with step("fixity.check"):
             try:
-                digest, read = _digest(self._store, name)
+                digest, read = hash_object(self._store, name, newest=True)
             except ObjectNotFound:
                 if not rows.referred_to([ident]):
                     return None, 0  # purged this moment
@@ -232,12 +231,3 @@ def _stored(store: ObjectStore) -> Report | None:
 
 def _encoded(report: Report) -> bytes:
     return report.model_dump_json(indent=1).encode()
-
-
-def _digest(store: ObjectStore, name: str) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    with store.get(name, newest=True) as reader:
-        while chunk := reader.read(_READ_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size

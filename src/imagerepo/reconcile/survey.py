@@ -7,13 +7,13 @@ repeat itself or go back: it only makes candidates. Memory holds one batch of ei
 
 from __future__ import annotations
 
-import hashlib
 import random
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -23,11 +23,11 @@ from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.rows import CHUNK, Row, referred_to, rows
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
+from imagerepo.store.reading import hash_object
 
 THREADS = 8
 FIRST_LOOKED_AT = 1000
 """Images of which one at least must be there: else the store is another one, or empty."""
-_READ_BYTES = 1 << 18
 _BEYOND = "~"
 """Sorts after whatever follows an ident in a name."""
 
@@ -133,9 +133,10 @@ class Survey:
 
     def _read(self, row: Row) -> Finding | None:
         """Hash the base; where that is not its name, once more from the newest copy."""
+        name = names.base(row.ident)
         for newest in (False, True):
             try:
-                found = self._patience.ask(lambda newest=newest: self._digest(row.ident, newest))  # type: ignore[misc]
+                found, _ = self._patience.ask(partial(hash_object, self._store, name, newest=newest))
             except ObjectNotFound:
                 return self._look(row)
             if found == row.ident:
@@ -147,13 +148,6 @@ class Survey:
             return self._patience.ask(lambda: self._store.stat(names.base(ident), newest=True))
         except ObjectNotFound:
             return None
-
-    def _digest(self, ident: str, newest: bool) -> str:
-        digest = hashlib.sha256()
-        with self._store.get(names.base(ident), newest=newest) as reader:
-            while chunk := reader.read(_READ_BYTES):
-                digest.update(chunk)
-        return digest.hexdigest()
 
     def _each(self, what: Callable[[U], T], of: Iterable[U]) -> list[T]:
         def unless_stopped(one: U) -> T:

@@ -1,12 +1,22 @@
-"""Reading an object that is open as a file, whole or in part."""
+"""Reading objects: hashing one, and one that is open as a file, whole or in part."""
 
 from __future__ import annotations
 
+import hashlib
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Protocol, Self
 
 from imagerepo.errors import StoreRefused, StoreUnavailable
-from imagerepo.store.objects import ObjectInfo
+from imagerepo.store.objects import ObjectInfo, ObjectStore
+
+HASHED_BYTES = 1 << 18
+"""Read at once, where an object is only hashed."""
+
+
+class Readable(Protocol):
+    """The one method of a file, or of an ObjectReader, that reading to the end needs."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class FileReader:
@@ -39,6 +49,21 @@ class FileReader:
 
 def ended_early(name: str, missing: int) -> StoreUnavailable:
     return StoreUnavailable(f"{name}: the body ended {missing} bytes early", op="get", name=name)
+
+
+def hash_object(store: ObjectStore, name: str, *, newest: bool = False) -> tuple[str, int]:
+    """The SHA-256 of an object in hex, and how many bytes it has. Raises what `ObjectStore.get` and its reader do."""
+    with store.get(name, newest=newest) as reader:
+        return hash_all(reader)
+
+
+def hash_all(source: Readable) -> tuple[str, int]:
+    """The SHA-256 of what is left to read in hex, and how many bytes that was."""
+    digest, size = hashlib.sha256(), 0
+    while chunk := source.read(HASHED_BYTES):
+        digest.update(chunk)
+        size += len(chunk)
+    return digest.hexdigest(), size
 
 
 def clip(info: ObjectInfo, byte_range: tuple[int, int] | None) -> tuple[int, int]:

@@ -19,19 +19,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from imagerepo.errors import SpoolFull, TooLarge, TruncatedBody
+from imagerepo.store.reading import Readable
 
 CHUNK_BYTES = 1 << 18
 _INCOMING = ".incoming"
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
-
-
-class Readable(Protocol):
-    """The one method of a file that receiving needs."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from wsgiref.types import WSGIApplication
 
 from imagerepo.boot import boot
@@ -38,20 +39,28 @@ def create() -> Gateway:
     lock = acquire(Disk(config.data_dir.absolute()).workers_lock, shared=True, wait=False)
     if lock is None:
         raise InUse(f"{config.data_dir} is being taken over by another server: this worker ends")
+    work = ExitStack()
+    work.callback(lock.release)
+    work.enter_context(at_work(config))
+    parent_pid = parent.pid
+    return gateway(config, ready=lambda: os.kill(parent_pid, READY), close=work.close)
+
+
+@contextmanager
+def at_work(config: Config, *, reconciling: bool = True) -> Iterator[Service]:
+    """This process as one more worker of its data folder: it commits and, `reconciling`, does that if no other does."""
     from imagerepo.reconcile.runner import Runner
 
     service = open_service(config)
     service.committer.start()
     runner = Runner(service)
-    runner.start()
-
-    def close() -> None:
+    if reconciling:
+        runner.start()
+    try:
+        yield service
+    finally:
         runner.stop()
         close_service(service)
-        lock.release()
-
-    parent_pid = parent.pid
-    return gateway(config, ready=lambda: os.kill(parent_pid, READY), close=close)
 
 
 def open_service(config: Config, *, store: ObjectStore | None = None) -> Service:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,7 +53,7 @@ def reconcile(
     from imagerepo.reconcile import orders
     from imagerepo.reconcile.plans import Plans, State
 
-    with _at_work(config, claim=claim) as hand:
+    with _carried_out(config, claim=claim) as hand:
         plans = Plans(hand.disk)
         plan = _awaited(hand, plans, orders.plan(hand.disk, percent=100.0 if deep else sample), "comparing")
         if apply and plan.state == State.READY and plan.actionable:
@@ -67,31 +67,13 @@ def reconcile(
 
 
 @contextmanager
-def _at_work(config: Config, *, claim: bool) -> Iterator[Writer]:
+def _carried_out(config: Config, *, claim: bool) -> Iterator[Writer]:
     """The data folder's writer, while somebody carries plans out there: its server, or else this process."""
+    from imagerepo.worker import at_work
+
     served = is_served(Disk(config.data_dir.absolute()))
-    with writer(config, claim=claim) as hand:
-        if served:
-            yield hand
-        else:
-            with _carrying_out(config):
-                yield hand
-
-
-@contextmanager
-def _carrying_out(config: Config) -> Iterator[None]:
-    from imagerepo.reconcile.runner import Runner
-    from imagerepo.worker import close_service, open_service
-
-    service = open_service(config)
-    service.committer.start()
-    runner = Runner(service)
-    runner.start()
-    try:
-        yield
-    finally:
-        runner.stop()
-        close_service(service)
+    with writer(config, claim=claim) as hand, nullcontext() if served else at_work(config):
+        yield hand
 
 
 def _awaited(hand: Writer, plans: Plans, plan: Plan, doing: str) -> Plan:

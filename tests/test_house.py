@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from imagerepo.testing.servers import clean_environ
 from tests import dockerfile
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[1]
 LOCKS = ("requirements.txt", "requirements-service.txt", "requirements-swift.txt")
@@ -136,11 +136,8 @@ def _container_environ(folder: Path) -> dict[str, str]:
 
 
 def _wait_for(line: str, log: Path, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
-    while line not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.02)
+    until(lambda: line in log.read_text() or process.poll() is not None, seconds=60, tell=log.read_text)
+    assert process.poll() is None, log.read_text()
 
 
 def _kill_group(pid: int) -> None:

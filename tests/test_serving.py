@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -17,9 +15,9 @@ from imagerepo.testing.swift import Swift
 from tests.conftest import NewServer
 from tests.crash import stories
 from tests.processes import children_of, command_line, descendants, workers
+from tests.waiting import until
 from tests.wires import Wire
 
-WAIT_SECONDS = 20.0
 NO_SWIFT = {"ST_AUTH": "http://127.0.0.1:9/auth/v1.0", "ST_USER": "nobody", "ST_KEY": "nothing"}
 
 
@@ -45,9 +43,9 @@ def test_a_request_under_way_is_finished_on_sigterm(new_server: NewServer) -> No
     headers = f"Authorization: Bearer {server.admin_token}", "Content-Type: application/json"
     wire.request("POST /api/v1/sessions", *headers, f"Content-Length: {len(body)}")
     wire.send(body[:5])
-    _until(lambda: server.client().get("/livez").status_code == 200)  # so the head above was read, too
+    until(lambda: server.client().get("/livez").status_code == 200)  # so the head above was read, too
     os.kill(server.pid, signal.SIGTERM)
-    _until(lambda: _refuses_connections(server))
+    until(lambda: _refuses_connections(server))
     wire.send(body[5:])
     assert wire.reply().status == 201
     wire.close()
@@ -59,10 +57,10 @@ def test_a_dead_worker_is_replaced_and_the_others_go_on(new_server: NewServer) -
     victim, other = workers(server)
     for _ in range(2):  # the second time, the one that just came
         os.kill(victim, signal.SIGKILL)
-        _until(lambda gone=victim: len(set(workers(server)) - {gone}) == 2)
+        until(lambda gone=victim: len(set(workers(server)) - {gone}) == 2)
         assert other in workers(server)
         (victim,) = set(workers(server)) - {victim, other}
-    _until(lambda: _answers(server))
+    until(lambda: _answers(server))
     assert server.stop() == 0
 
 
@@ -74,7 +72,7 @@ def test_workers_and_decoders_end_with_a_killed_parent(new_server: NewServer) ->
     family = descendants(server.pid)
     assert any("imagerepo.store.worker" in command_line(pid) for pid in family), "no decoder was started"
     os.kill(server.pid, signal.SIGKILL)
-    _until(lambda: not any(_is_alive(pid) for pid in family))
+    until(lambda: not any(_is_alive(pid) for pid in family))
     lock = acquire(server.data_dir / "workers.lock", wait=False)
     assert lock is not None, "an orphan still holds the data folder"
     lock.release()
@@ -142,13 +140,6 @@ def _refuses_connections(server: Server) -> bool:
     except ConnectionRefusedError:
         return True
     return False
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_a_bad_number_of_seconds_stops_the_start(new_server: NewServer) -> None:

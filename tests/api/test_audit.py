@@ -5,7 +5,7 @@ from __future__ import annotations
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.api.caller import Caller, picture, problem
 from tests.inprocess import Repository
-from tests.reconcile.pausing import until
+from tests.waiting import until
 
 
 def test_it_tells_of_commits_and_tokens_newest_first(repository: Repository, ann: Caller, admin: Caller) -> None:

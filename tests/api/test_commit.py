@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from tests.api.caller import Caller, as_json, ident_of, picture, problem
 from tests.inprocess import Repository, running
+from tests.waiting import until
 
 COMMIT_WAIT_SECONDS = 1.0
 MANY = 10_000
@@ -29,13 +29,14 @@ def healed(repository: Repository) -> Iterator[None]:
     repository.store.heal()
 
 
-def until(ann: Caller, session: str, state: str) -> dict[str, Any]:
+def awaited(ann: Caller, session: str, state: str) -> dict[str, Any]:
     """Poll the session, as a client does, until it is in `state`."""
-    deadline = time.monotonic() + 30
-    while (shown := ann("GET", session).json())["state"] != state:
-        assert time.monotonic() < deadline, shown
-        time.sleep(0.02)
-    return dict(shown)
+
+    def shown() -> dict[str, Any]:
+        return dict(ann("GET", session).json())
+
+    until(lambda: shown()["state"] == state, tell=shown)
+    return shown()
 
 
 def test_it_answers_once_the_changes_are_live(ann: Caller, stranger: Caller, repository: Repository):
@@ -63,10 +64,7 @@ def test_the_spool_is_empty_after_it(ann: Caller, repository: Repository):
     session, data = ann.open(), picture()
     ann.add(session, data)
     ann.commit(session)
-    deadline = time.monotonic() + 30
-    while ident_of(data) in repository.spooled():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: ident_of(data) not in repository.spooled())
 
 
 def test_updates_and_removals_are_committed(ann: Caller, stranger: Caller):
@@ -122,7 +120,7 @@ def test_it_does_not_wait_where_that_is_preferred(ann: Caller, prefer: str):
     assert response.status_code == 202
     assert response.headers["Location"] == session
     assert response.json()["state"] in ("committing", "merged")
-    assert until(ann, session, "live")["revision"] is not None
+    assert awaited(ann, session, "live")["revision"] is not None
 
 
 def test_a_dry_run_tells_what_would_happen_and_does_nothing(ann: Caller, bob: Caller):
@@ -158,7 +156,7 @@ def test_a_store_that_stays_silent_leaves_the_session_open_in_the_end(ann: Calle
     ann.add(session, picture())
     repository.store.fail("put", "unavailable", name="images/", times=MANY)
     ann("POST", f"{session}/commit", headers={"Prefer": "respond-async"})
-    shown = until(ann, session, "open")
+    shown = awaited(ann, session, "open")
     assert shown["error"]["type"] == "/problems/store-unavailable"
     repository.store.heal()
     assert ann.commit(session)["error"] is None
@@ -177,7 +175,7 @@ def test_a_snapshot_that_can_not_be_stored_leaves_it_in_doubt_and_never_failed(a
     assert (shown["error"], shown["progress"]["stage"]) == (None, "merged")
     problem(ann("GET", f"/api/v1/images/{ident_of(data)}"), 404, "not-found")
     repository.store.heal()
-    until(ann, session, "live")
+    awaited(ann, session, "live")
     assert ann("POST", f"{session}/commit").status_code == 200
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ import pytest
 from imagerepo.testing.images import draw, encode
 from imagerepo.testing.servers import Server
 from tests.api.caller import ident_of, problem
+from tests.waiting import until
 
 PATIENCE_SECONDS = 20.0
 LARGE = encode(draw(4000, 3000), "BMP")
@@ -71,13 +71,6 @@ def _reads(link: Path) -> str:
         return ""
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.02)
-
-
 def test_a_large_base_is_delivered_whole_and_in_parts(running: Server, large: str) -> None:
     client = running.client()
     whole = client.get(f"/images/{large}")
@@ -109,12 +102,12 @@ def test_a_client_that_goes_away_leaves_nothing_open(
     running: Server, store: Path, large: str, headers: dict[str, str]
 ) -> None:
     base = stored(store, large)
-    wait_until(lambda: not has_open(running, base))
+    until(lambda: not has_open(running, base))
     with running.client().stream("GET", f"/images/{large}", headers=headers) as response:
         chunks = response.iter_raw(1000)
         assert next(chunks)
         assert has_open(running, base)
-    wait_until(lambda: not has_open(running, base))
+    until(lambda: not has_open(running, base))
     assert running.client().get("/livez").status_code == 200
 
 
@@ -123,9 +116,9 @@ def test_a_client_that_resets_leaves_nothing_open(running: Server, store: Path, 
     with socket.create_connection((str(address.hostname), int(address.port or 0))) as client:
         client.sendall(f"GET /images/{large} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert client.recv(1000)
-        wait_until(lambda: has_open(running, base))
+        until(lambda: has_open(running, base))
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    wait_until(lambda: not has_open(running, base))
+    until(lambda: not has_open(running, base))
 
 
 def test_slow_readers_keep_nobody_from_reading_and_fill_no_memory(running: Server, large: str) -> None:

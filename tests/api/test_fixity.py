@@ -8,7 +8,7 @@ from imagerepo.reconcile.fixity import Fixity
 from imagerepo.store import names
 from tests.api.caller import Caller, ident_of, picture, problem
 from tests.inprocess import Repository
-from tests.reconcile.pausing import until
+from tests.waiting import until
 
 
 def test_a_damaged_base_is_reported_and_not_delivered(

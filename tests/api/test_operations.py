@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -12,6 +12,7 @@ from imagerepo.durability import drill
 from imagerepo.durability.locks import acquire
 from tests.api.caller import Caller, problem
 from tests.inprocess import Repository
+from tests.waiting import until
 
 FIELDS = {"sequence", "epoch", "kind", "revision", "bytes", "created_at"}
 
@@ -68,10 +69,7 @@ def test_it_is_not_ready_while_the_store_fails_and_alive_all_the_same(
 
 def test_it_is_not_ready_while_images_cannot_be_had(repository: Repository, stranger: Caller) -> None:
     repository.store.fail("stat", "refused", name="images/", times=1000)
-    deadline = time.monotonic() + 20
-    while stranger("GET", "/readyz").status_code == 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: stranger("GET", "/readyz").status_code != 200)
     reasons = problem(stranger("GET", "/readyz"), 503, "not-ready")["reasons"]
     assert any("403" in reason for reason in reasons)
     repository.store.heal()
@@ -104,11 +102,12 @@ def test_nobody_needs_to_wait_for_a_snapshot(ann: Caller, admin: Caller, kind: s
     ann.open()
     asked = admin("POST", "/api/v1/snapshots", json={"kind": kind}, headers={"Prefer": "respond-async"})
     assert (asked.status_code, asked.headers["Location"]) == (202, "/api/v1/snapshots")
-    deadline = time.monotonic() + 20
-    while (newest := admin("GET", asked.headers["Location"]).json()["results"][0])["kind"] != kind or newest == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert newest["sequence"] > before["sequence"]
+
+    def newest() -> dict[str, Any]:
+        return dict(admin("GET", asked.headers["Location"]).json()["results"][0])
+
+    until(lambda: newest()["kind"] == kind and newest() != before)
+    assert newest()["sequence"] > before["sequence"]
 
 
 def test_a_snapshot_that_takes_longer_than_the_request_waits_goes_on(

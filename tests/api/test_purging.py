@@ -13,7 +13,7 @@ from imagerepo.store import names
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.api.caller import Caller, ident_of, picture, problem
 from tests.inprocess import Repository
-from tests.reconcile.pausing import until
+from tests.waiting import until
 
 
 @pytest.fixture

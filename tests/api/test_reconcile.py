@@ -15,8 +15,8 @@ from imagerepo.store import names
 from tests.api.caller import Caller, ident_of, picture, problem
 from tests.inprocess import Repository, running
 from tests.reconcile.drift import put, put_derivative
-from tests.reconcile.pausing import until
 from tests.reconcile.repairing import NO_GRACE
+from tests.waiting import until
 
 PLANS = "/api/v1/reconcile"
 _numbers = itertools.count()

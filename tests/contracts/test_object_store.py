@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from imagerepo.errors import InvalidName, ObjectNotFound, StoreError, StoreRefus
 from imagerepo.store import names
 from imagerepo.store.names import Variant
 from imagerepo.store.objects import ObjectStore
+from tests.waiting import until
 
 WRITER = "00ff00ff00ff00ff"
 IDENT = "ab" * 32
@@ -116,7 +116,7 @@ class TestPut:
         store.put(SMALL, io.BytesIO(b"for a second"), media_type="image/png", expires_after=0.5)
         assert read(store, SMALL) == b"for a second"
         if store.properties.expires:
-            wait_until(lambda: is_absent(store, SMALL))
+            until(lambda: is_absent(store, SMALL))
 
 
 class TestGet:
@@ -400,13 +400,6 @@ def is_absent(store: ObjectStore, name: str) -> bool:
     except ObjectNotFound:
         return True
     return False
-
-
-def wait_until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def test_every_error_of_a_store_says_what_failed_on_which_name(store: ObjectStore) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import FaultyStore
 from tests.durability.node import Node
+from tests.waiting import until
 
 ONCE = Patience(most_questions=1)
-WAIT_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -220,13 +219,6 @@ def keep(node: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[floa
     stop.set()
     for each in started:
         each.join()
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_of_several_workers_one_drills_at_a_time(

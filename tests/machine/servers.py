@@ -16,6 +16,7 @@ import httpx
 from imagerepo.testing.remote import Remote
 from tests.machine.processes import LOOK_SECONDS, Nursery, Pipe, Process
 from tests.machine.zygote import ADMIN_TOKEN, Birth
+from tests.waiting import until
 
 ANSWER_SECONDS = 20.0
 """Longer than any request takes whose server is well."""
@@ -109,10 +110,7 @@ class Server:
     def stop(self) -> None:
         assert self.parent is not None
         self.parent.signal_group(signal.SIGSTOP)
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while not all(process.stopped or not process.alive for process in self._processes()):
-            assert time.monotonic() < deadline
-            time.sleep(LOOK_SECONDS)
+        until(lambda: all(process.stopped or not process.alive for process in self._processes()))
 
     def wake(self) -> None:
         """It goes on where it stopped, and does not stop again at what it was told before."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -24,6 +23,7 @@ from imagerepo.testing.swift import Swift
 from tests.conftest import NewServer
 from tests.crash import stories
 from tests.crash.stories import Told
+from tests.waiting import until
 
 CHECK_SECONDS = 1
 NOTICED_SECONDS = 14.0
@@ -210,10 +210,7 @@ def refused(answer: httpx.Response, **members: str) -> None:
 
 def noticed(server: Server) -> None:
     """Wait until an idle server says that it is fenced."""
-    deadline = time.monotonic() + NOTICED_SECONDS
-    while not any("another server took over" in reason for reason in reasons(server)):
-        assert time.monotonic() < deadline, "it does not notice"
-        time.sleep(0.05)
+    until(lambda: any("another server took over" in reason for reason in reasons(server)), seconds=NOTICED_SECONDS)
 
 
 def reasons(server: Server) -> list[str]:

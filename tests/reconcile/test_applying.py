@@ -27,9 +27,10 @@ from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.reconcile.drift import ident_of, put, put_derivative
-from tests.reconcile.pausing import in_thread, until
+from tests.reconcile.pausing import in_thread
 from tests.reconcile.repairing import Repairing, repairing
 from tests.sessions.workers import stage
+from tests.waiting import until
 
 X, Y, Z, ORPHAN = b"an image", b"another image", b"a third", b"an orphan"
 

@@ -21,9 +21,10 @@ from imagerepo.sessions.models import State, UploadSession
 from imagerepo.store import names
 from imagerepo.testing.faulty import FOR_GOOD, Fault, FaultyStore
 from tests.durability.node import Node
-from tests.reconcile.pausing import Pausing, in_thread, until
+from tests.reconcile.pausing import Pausing, in_thread
 from tests.reconcile.repairing import Clock
 from tests.sessions.workers import Worker
+from tests.waiting import until
 
 X = b"an orphan"
 IDENT = hashlib.sha256(X).hexdigest()

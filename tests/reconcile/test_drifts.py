@@ -23,9 +23,10 @@ from imagerepo.sessions.models import State, UploadSession
 from imagerepo.store import names
 from tests import sampling
 from tests.reconcile.drift import ident_of, put, put_derivative
-from tests.reconcile.pausing import in_thread, until
+from tests.reconcile.pausing import in_thread
 from tests.reconcile.repairing import Repairing, repairing
 from tests.sessions.workers import stage
+from tests.waiting import until
 
 IMAGES = range(5)
 _examples = itertools.count()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -19,6 +18,7 @@ from imagerepo.store import names
 from imagerepo.testing.faulty import FaultyStore
 from tests.durability.node import Node
 from tests.sessions.workers import Worker
+from tests.waiting import until
 
 
 def ident(content: bytes) -> str:
@@ -245,10 +245,7 @@ def test_staging_without_commits_does_not_let_the_log_grow(
     session = worker.stage(*(bytes([number]) for number in range(60)))
     assert worker.writer.log_bytes() > 200_000
     worker.committer.start()
-    deadline = time.monotonic() + 20
-    while worker.writer.state.final.sequence == before:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: worker.writer.state.final.sequence != before)
     assert node.live() == set()
     session.refresh_from_db()
     assert session.state == State.OPEN

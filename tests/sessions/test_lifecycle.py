@@ -1,7 +1,5 @@
 """Opening, finding, keeping alive and giving up."""
 
-import time
-
 import pytest
 from django.utils import timezone
 
@@ -12,6 +10,7 @@ from imagerepo.sessions.counting import counts
 from imagerepo.sessions.models import UploadSession
 from tests.inprocess import Repository
 from tests.sessions.uploads import changes, commit, content, upload
+from tests.waiting import until
 
 ANN, BOB, ROOT = Actor("ann", "contributor"), Actor("bob", "contributor"), Actor("root", "admin")
 
@@ -63,8 +62,7 @@ def test_a_listing_may_be_of_one_state(repository: Repository):
 def test_a_session_expires_after_its_time_without_a_write(repository: Repository):
     session = repository.open_session("ann", expires_in=0.05)
     upload(repository, session, "too late")
-    while timezone.now() <= session.expires_at:
-        time.sleep(0.01)
+    until(lambda: timezone.now() > session.expires_at)
     found = lifecycle.find(session.key, ANN)
     assert found.state == "expired"
     assert changes(session) == {}

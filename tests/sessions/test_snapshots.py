@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from imagerepo.sessions.models import State
 from imagerepo.store.backends import open_memory
 from tests.durability.node import Node
 from tests.inprocess import Repository, running
+from tests.waiting import until
 
 A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
-WAIT_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -24,13 +23,6 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     node = Node(tmp_path / "node", open_memory()).start()
     yield node
     node.die()
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("make", [lane.snapshot, lane.base])

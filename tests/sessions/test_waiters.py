@@ -20,6 +20,7 @@ from imagerepo.store import names
 from imagerepo.testing.faulty import FaultyStore
 from tests.durability.node import Node
 from tests.sessions.workers import Worker
+from tests.waiting import until
 
 LONG_SECONDS = 60.0
 SOON_SECONDS = 20.0
@@ -56,11 +57,11 @@ def committing(worker: Worker, session: UploadSession) -> Iterator[None]:
 
 
 def wait_for_state(session: UploadSession, state: State) -> None:
-    deadline = time.monotonic() + LONG_SECONDS
-    while session.state != state:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    def is_there() -> bool:
         session.refresh_from_db()
+        return session.state == state
+
+    until(is_there)
 
 
 @pytest.mark.usefixtures("only_if_told")

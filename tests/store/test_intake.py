@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from imagerepo.store.intake import Decoded, Decoder
 from imagerepo.testing import images, strategies
 from imagerepo.testing.images import Picture
 from tests.store import children
+from tests.waiting import until
 
 SLOWEST_SECONDS = 10
 
@@ -224,7 +225,7 @@ def test_an_idle_process_that_died_is_replaced(decoder: Decoder, image: Path) ->
     inspect(decoder, image, images.good("png").data)
     for pid in children.workers():
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda pid=pid: children.is_gone(pid))
+        until(lambda pid=pid: children.is_gone(pid))
     assert inspect(decoder, image, images.good("png").data).format == "png"
 
 
@@ -274,7 +275,7 @@ def test_no_process_outlives_the_server_however_it_ends(image: Path, ending: sig
         pid = children.busy_worker(of=server.pid)
         if ending is not None:
             server.send_signal(ending)
-    wait_for(lambda: children.is_gone(pid))
+    until(lambda: children.is_gone(pid))
 
 
 def test_the_process_that_decodes_sees_no_credentials(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,10 +289,3 @@ def test_the_process_that_decodes_sees_no_credentials(image: Path, monkeypatch: 
         assert b"a-secret" not in Path(f"/proc/{pid}/environ").read_bytes()
     finally:
         decoder.close()
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + children.PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)

@@ -31,6 +31,7 @@ from imagerepo.testing import images
 from imagerepo.testing.faulty import FaultyStore
 from imagerepo.testing.images import Picture
 from tests.store import children
+from tests.waiting import until
 
 NewManager = Callable[..., Manager]
 SMALL = Variant(48, 32, "webp")
@@ -295,8 +296,8 @@ def test_one_whose_process_is_killed_while_it_writes_leaves_no_file(
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(manager.derivative, ident, picture, Variant(10_000, 9_000, "png"))
         writer = children.busy_worker()
-        while not any(path.parent.name != ".incoming" for path in files(tmp_path)):
-            assert not answer.done()
+        until(lambda: answer.done() or any(path.parent.name != ".incoming" for path in files(tmp_path)))
+        assert not answer.done()
         os.kill(writer, signal.SIGKILL)
         with pytest.raises(TooCostlyToMake):
             answer.result()

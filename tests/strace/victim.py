@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -19,6 +18,7 @@ import httpx
 
 from imagerepo.boot import boot
 from imagerepo.testing.images import draw, encode
+from tests.waiting import until
 
 TOKEN = "the-admin-token-of-the-victims"
 FIRST, SECOND, WARM, NEW = (encode(draw(20 + number, 15, seed=number), "PNG") for number in range(4))
@@ -67,8 +67,7 @@ def main() -> None:
     else:
         client = start()
         commit_a_session(client, WARMED, WARM)
-        while ident_of(WARM) not in titles(client):  # a busy machine may take longer than the commit's answer
-            time.sleep(0.05)
+        until(lambda: ident_of(WARM) in titles(client))  # a busy machine may take longer than the commit's answer
         _ready(teller)
         commit_a_session(client, AFTER, NEW, FIRST, SECOND, tell=teller.tell)
         teller.tell(listing=titles(client))

@@ -14,6 +14,7 @@ from imagerepo.errors import InDoubt, ObjectNotFound, StoreError, StoreRefused, 
 from imagerepo.store import names
 from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import APPLIES_TO, FAULTS, FOR_GOOD, OPS, Fault, FaultyStore, Op
+from tests.waiting import until
 
 NAME, OTHER, THIRD = (names.base(digit * 64) for digit in "abc")
 EPOCH = names.epoch(1)
@@ -257,8 +258,7 @@ def test_what_hangs_is_released(inner: MemoryStore, release: Callable[[FaultySto
     heard: list[object] = []
     caller = threading.Thread(target=lambda: heard.append(outcome(store, "put")))
     caller.start()
-    while not store.calls:
-        time.sleep(0.01)
+    until(lambda: store.calls)
     assert caller.is_alive()
     release(store)
     caller.join(10)

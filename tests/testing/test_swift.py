@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,13 @@ import pytest
 from imagerepo.store.swift_auth import credentials_of
 from imagerepo.testing import swift as module
 from imagerepo.testing.swift import Swift, SwiftFailed
+from tests.waiting import until
 
 COMMAND = [sys.executable, "-m", "imagerepo.testing.swift"]
 
 
 def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], env=os.environ | environ, capture_output=True, text=True, check=False)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -57,7 +50,7 @@ def test_it_ends_when_the_process_that_it_watches_is_gone(tmp_path: Path, owner:
         assert all(swift.is_running(process) for process in swift.pids)
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-        wait_until(lambda: not any(swift.is_running(process) for process in swift.pids))
+        until(lambda: not any(swift.is_running(process) for process in swift.pids))
 
 
 def test_it_takes_no_stranger_for_its_own_process(tmp_path: Path, owner: subprocess.Popen[bytes]) -> None:

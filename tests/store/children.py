@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
-PATIENCE_SECONDS = 30
+from tests.waiting import until
 
 
 def workers(of: int | str = "self") -> list[int]:
@@ -16,15 +15,8 @@ def workers(of: int | str = "self") -> list[int]:
 
 
 def busy_worker(of: int | str = "self") -> int:
-    """Wait for one that uses the processor."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        before = {pid: _ticks(pid) for pid in workers(of)}
-        time.sleep(0.05)  # the time over which its use of the processor is measured
-        for pid, ticks in before.items():
-            if _ticks(pid) - ticks >= 3:
-                return pid
-    raise AssertionError("no process began to work")
+    """Wait for one that is at a task: what it may allocate is limited as long as it is."""
+    return until(lambda: next(filter(_is_limited, workers(of)), 0), tell=lambda: "no process began to work")
 
 
 def is_gone(pid: int) -> bool:
@@ -38,9 +30,9 @@ def resident_bytes() -> int:
     return int(_read("self", "statm").split()[1]) * 4096
 
 
-def _ticks(pid: int) -> int:
-    fields = _read(pid, "stat").rpartition(b")")[2].split()
-    return int(fields[11]) + int(fields[12]) if fields else 0
+def _is_limited(pid: int) -> bool:
+    data = _read(pid, "limits").partition(b"Max data size")[2].split()
+    return bool(data) and data[0] != data[1]
 
 
 def _read(pid: int | str, name: str) -> bytes:

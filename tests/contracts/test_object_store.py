@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -241,7 +242,11 @@ class TestList:
         names.derivative(IDENT, Variant(8, 8, "jpg")),
         names.base("ab" * 31 + "ac"),
         names.base("ff" * 32),
+        names.FIXITY,
     )
+
+    def test_the_names_below_are_of_every_kind_of_object(self) -> None:
+        assert {type(names.parse(name)) for name in self.NAMES} == set(get_args(names.Name)) - {names.Epoch}
 
     def test_an_empty_store_lists_nothing(self, store: ObjectStore) -> None:
         assert listed(store) == []
@@ -251,14 +256,14 @@ class TestList:
         for name in reversed(self.NAMES):
             put(store, name, b"content")
         prefixes = {name[:end] for name in self.NAMES for end in (0, 3, 4, 6, 7, 8, 9, 10, 40, 71, 72, 80, 200)}
-        for prefix in prefixes | {"x", "db/2", "images/zz", "dbx"}:
+        for prefix in prefixes | {"x", "db/2", "images/zz", "dbx", "reports/x"}:
             assert listed(store, prefix) == sorted(name for name in self.NAMES if name.startswith(prefix))
 
     def test_it_goes_on_after_any_name(self, store: ObjectStore) -> None:
         for name in self.NAMES:
             put(store, name, b"content")
         for after in (*self.NAMES, "a", "db/1-", "db/1-00ff00ff00ff00ff/", "db/1/", "images/ab", "images/z", "z"):
-            for prefix in ("", "images/", "db/1", f"{BASE}-"):
+            for prefix in ("", "images/", "db/1", "reports/", f"{BASE}-"):
                 expected = sorted(name for name in self.NAMES if name.startswith(prefix) and name > after)
                 assert listed(store, prefix, after=after) == expected
 
@@ -370,7 +375,7 @@ def test_it_may_be_closed_twice(store: ObjectStore) -> None:
     store.close()
 
 
-some_names = st.sampled_from([BASE, SMALL, RECORD, names.owner(1)])
+some_names = st.sampled_from([BASE, SMALL, RECORD, names.owner(1), names.FIXITY])
 changes = st.lists(st.tuples(some_names, st.none() | st.binary(max_size=20)), max_size=12)
 
 

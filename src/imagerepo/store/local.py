@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imagerepo.errors import InDoubt, ObjectNotFound, StoreRefused, StoreUnavailable
-from imagerepo.store.names import DB, EPOCHS, IMAGES
+from imagerepo.store.names import EPOCHS, FOLDERS, IMAGES
 from imagerepo.store.objects import ObjectInfo, ObjectReader, Properties
 from imagerepo.store.reading import FileReader, clip
 
@@ -125,7 +125,7 @@ class LocalStore:
             if foreign:
                 yield from self._everything(prefix, after)
                 return
-            for top in (DB, IMAGES):
+            for top in FOLDERS:
                 if _may_hold(top, prefix, after):
                     yield from _walk(self._root / top, top, prefix, after)
 

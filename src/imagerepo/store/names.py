@@ -32,7 +32,10 @@ from imagerepo.errors import InvalidName
 IMAGES = "images/"
 DB = "db/"
 EPOCHS = "epochs/"
-FIXITY = "reports/fixity"
+REPORTS = "reports/"
+FOLDERS = (DB, IMAGES, REPORTS)
+"""What the names of all objects begin with, sorted; epochs are taken, and are no objects."""
+FIXITY = f"{REPORTS}fixity"
 
 MAX_SIDE = 999_999
 """Largest number of pixels that a name can say; what an image may really have is the intake's business."""
@@ -199,7 +202,7 @@ class Report:
         _one_of("report", self.about, ("fixity",))
 
     def __str__(self) -> str:
-        return f"reports/{self.about}"
+        return f"{REPORTS}{self.about}"
 
 
 Name: TypeAlias = Base | Derivative | Epoch | Owner | Record | Manifest | Part | Report

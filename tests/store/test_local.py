@@ -249,4 +249,4 @@ def test_a_listing_looks_only_into_folders_that_may_hold_what_is_asked(
     assert looked == ["images", "ab"]
     looked.clear()
     assert [info.name for info in store.list("", after=BASE)] == [OTHER]
-    assert looked == ["images", "ab", "cd"]
+    assert looked == ["images", "ab", "cd", "reports"]

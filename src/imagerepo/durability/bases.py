@@ -15,13 +15,13 @@ from pathlib import Path
 
 from imagerepo.durability import chain, restore
 from imagerepo.durability.cutting import write_parts
-from imagerepo.durability.files import scratch_folder
 from imagerepo.durability.locks import acquire, exclusive
 from imagerepo.durability.outbox import Entry, Outbox
 from imagerepo.durability.records import Header, Manifest, encode
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Final, Weight
 from imagerepo.durability.writer import Writer
+from imagerepo.files import scratch_folder
 from imagerepo.testing.failpoints import step
 
 LEAST_DELTA_BYTES = 8 << 20

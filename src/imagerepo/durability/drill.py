@@ -20,11 +20,11 @@ from pydantic import ValidationError
 from imagerepo.catalogue import soundness
 from imagerepo.durability import chain, epochs, restore
 from imagerepo.durability.bases import Restored
-from imagerepo.durability.files import scratch_folder, write_durably
 from imagerepo.durability.records import Frozen
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Disk
 from imagerepo.errors import DurabilityError, Fenced, ObjectNotFound, StoreError
+from imagerepo.files import scratch_folder, write_durably
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.reading import hash_object

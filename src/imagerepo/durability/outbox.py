@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagerepo.durability.files import unlink_durably, write_durably
 from imagerepo.durability.records import Header, Manifest, Part, decode, decode_manifest, digest
 from imagerepo.errors import Damaged
+from imagerepo.files import unlink_durably, write_durably
 from imagerepo.store import names
 
 _RECORD = ".record"

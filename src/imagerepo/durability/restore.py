@@ -15,12 +15,12 @@ import zstandard
 
 from imagerepo.durability import chain
 from imagerepo.durability.deltas import apply
-from imagerepo.durability.files import sync, unlink_durably
 from imagerepo.durability.pages import check_header, quick_check
 from imagerepo.durability.records import Header, Manifest, Part
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Weight
 from imagerepo.errors import Damaged, ImagerepoError, Missing, NoRoom, ObjectNotFound
+from imagerepo.files import sync, unlink_durably
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
 

@@ -29,9 +29,9 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from imagerepo.durability.files import unlink_durably, write_durably
 from imagerepo.durability.records import Digest, Frozen, Header, Link, Position
 from imagerepo.errors import ConfigError, Damaged
+from imagerepo.files import unlink_durably, write_durably
 from imagerepo.testing.failpoints import effect
 
 

@@ -17,10 +17,10 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
-from imagerepo.durability.files import write_durably
 from imagerepo.durability.records import Frozen
 from imagerepo.durability.state import Disk
 from imagerepo.errors import ObjectNotFound, StoreError
+from imagerepo.files import write_durably
 from imagerepo.reconcile import rows
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore

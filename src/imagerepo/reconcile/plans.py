@@ -25,11 +25,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from imagerepo.durability.files import sync, write_durably
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.records import Frozen
 from imagerepo.durability.state import Disk
 from imagerepo.errors import PlanNotFound
+from imagerepo.files import sync, write_durably
 from imagerepo.reconcile.findings import Code, Finding, read
 from imagerepo.testing.failpoints import effect, step
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imagerepo.errors import InDoubt, ObjectNotFound, StoreRefused, StoreUnavailable
+from imagerepo.files import sync
 from imagerepo.store.names import EPOCHS, FOLDERS, IMAGES
 from imagerepo.store.objects import ObjectInfo, ObjectReader, Properties
 from imagerepo.store.reading import FileReader, clip
@@ -175,7 +176,7 @@ class LocalStore:
                 _make_folder_anew(folder, self._incoming / uuid.uuid4().hex)
             folder.mkdir(exist_ok=True)
             self._doubtful.add(folder)
-            _sync_folder(folder.parent)
+            sync(folder.parent)
             self._doubtful.discard(folder)
             self._durable.add(folder)
 
@@ -184,7 +185,7 @@ class LocalStore:
         try:
             if path in self._doubtful and op != "delete":
                 _make_anew(path, self._incoming / uuid.uuid4().hex)
-            _sync_folder(path.parent)
+            sync(path.parent)
         except OSError as error:
             self._doubtful.add(path)
             raise InDoubt(f"{op} {name}: the folder can't be synced: {error.strerror}", op=op, name=name) from error
@@ -216,15 +217,7 @@ def _make_folders(folder: Path) -> None:
         return
     _make_folders(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder.parent)
 
 
 def _make_anew(path: Path, incoming: Path) -> None:

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from imagerepo.errors import SpoolFull, TooLarge, TruncatedBody
+from imagerepo.files import sync
 from imagerepo.store.reading import Readable
 
 CHUNK_BYTES = 1 << 18
@@ -41,7 +42,7 @@ class Spooled:
     def sync(self) -> None:
         """Bring the bytes to the disk, so that keeping them later, under a lock, is quick. Raises SpoolFull."""
         with _translating_disk_full():
-            _fsync(self.path)
+            sync(self.path)
 
     def discard(self) -> None:
         """Remove the file. Once it is kept, or gone, there is nothing to do."""
@@ -137,10 +138,10 @@ class Spool:
         target = self.path(session_key, spooled.ident)
         with _translating_disk_full():
             target.parent.mkdir(exist_ok=True, mode=0o700)
-            _fsync(spooled.path)
+            sync(spooled.path)
             spooled.path.rename(target)
-            _fsync(target.parent)
-            _fsync(self._folder)
+            sync(target.parent)
+            sync(self._folder)
         return target
 
     def path(self, session_key: str, ident: str) -> Path:
@@ -188,14 +189,6 @@ def _checked(part: str) -> str:
     if not _KEY.fullmatch(part):
         raise ValueError(f"{part!r} is no session key or ident: it could lead out of the spool")
     return part
-
-
-def _fsync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextmanager

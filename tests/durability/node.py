@@ -25,7 +25,8 @@ from imagerepo.store.objects import ObjectStore
 class Node:
     """`start` it, stage and commit with it, `die` (its disk stays), `lose_disk`, and start it again.
 
-    One node at a time has Django's connection: `activate` hands it over.
+    One node at a time has Django's connections: `activate` hands them over. Where there are two, let no committer
+    run: its threads would connect to whichever is active at that moment, perhaps before it has its tables.
     """
 
     data_dir: Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -167,9 +167,10 @@ def test_marks_of_a_process_that_died_are_held_as_long(worker: Worker, deleter: 
 
 
 def test_a_fenced_writer_deletes_nothing_and_its_successor_knows_the_mark(
-    worker: Worker, node: Node, clock: Clock, tmp_path: Path
+    new_worker: Callable[[], Worker], node: Node, clock: Clock, tmp_path: Path
 ) -> None:
     """Without the look: the successor re-adds the image, finds the object, answers success; then it goes."""
+    worker = new_worker()
     worker.images.put(names.base(IDENT), io.BytesIO(X), media_type="image/png")
     paused = Pausing(worker.images)
     deleter = Deleter(paused, worker.writer, settling_seconds=SETTLING, clock=clock)

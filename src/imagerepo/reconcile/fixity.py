@@ -1,5 +1,8 @@
 """Fixity: every base is read and its digest compared with its name, again and again, spread evenly over days.
 
+Idents are digests, so they are spread evenly too: when a share of a round's time is over, the images in that share of
+all possible idents are due. So each is read at its own moment of every round, however many are added meanwhile.
+
 How far it has come is an object in the store, `reports/fixity`, and a copy of it on this disk which every process
 reads. The database is not written. No truth rests on the object: with an older copy, some are read twice.
 """
@@ -8,11 +11,10 @@ from __future__ import annotations
 
 import io
 import logging
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
@@ -33,6 +35,8 @@ SAVE_SECONDS = 60.0
 """How often the state goes into the store; so much of a round is done again after a death."""
 AGAIN_SECONDS = 600.0
 """How soon it is noticed that a damaged base was mended: until then it is not delivered."""
+IDENTS = 1 << 256
+"""How many idents there can be."""
 
 Now: TypeAlias = Callable[[], datetime]
 log = logging.getLogger(__name__)
@@ -51,7 +55,7 @@ class Damage(Frozen):
 
 
 class Round(Frozen):
-    """One walk over all images, in the order of their idents, up to `after`."""
+    """One walk over all images, in the order of their idents, up to `after`. `images` there were when it began."""
 
     began_at: datetime
     images: int
@@ -91,15 +95,13 @@ class Fixity:
         if self._report.damaged and self._now() - self._looked_again > timedelta(seconds=AGAIN_SECONDS):
             self._look_again()
         current = self._report.round or self._begin()
-        due = min(AT_ONCE, self._due(current) - current.checked)
-        if due <= 0:
-            return 0
-        batch = list(islice(rows.rows(current.after, chunk=due), due))
+        share = (self._now() - current.began_at) / self._length
+        batch = list(islice(_due(current, share), AT_ONCE))
         for row in batch:
             self._check(row)
-        if len(batch) < due:
+        if share >= 1 and len(batch) < AT_ONCE:
             self._end()
-        elif self._now() - self._saved > timedelta(seconds=SAVE_SECONDS):
+        elif batch and self._now() - self._saved > timedelta(seconds=SAVE_SECONDS):
             self._save()
         return len(batch)
 
@@ -112,12 +114,8 @@ class Fixity:
     def _begin(self) -> Round:
         begun = Round(began_at=self._now(), images=rows.how_many())
         self._report = self._report.model_copy(update={"round": begun})
+        self._save()
         return begun
-
-    def _due(self, current: Round) -> int:
-        """How many should have been checked by now; the last one of all is due a moment before the end."""
-        share = (self._now() - current.began_at) / self._length
-        return math.floor(share * (current.images + 1)) + 1
 
     def _check(self, row: rows.Row) -> None:
         read = self._judge(row.ident)
@@ -165,13 +163,6 @@ class Fixity:
         ended = current.model_copy(update={"ended_at": self._now()})
         self._report = Report(round=None, last=ended, damaged=kept)
         self._save()
-        self._report = self._report.model_copy(
-            update={"round": Round(began_at=self._next(ended), images=rows.how_many())}
-        )
-
-    def _next(self, ended: Round) -> datetime:
-        """Rounds follow each other without a rest, so that an image's turn comes as often as it should."""
-        return max(ended.began_at + self._length, self._now())
 
     def _save(self) -> None:
         content = _encoded(self._report)
@@ -203,6 +194,16 @@ def _damaged(disk: Disk, changed: int, inode: int) -> dict[str, Damage]:
     return known(disk).damaged
 
 
+def lag(report: Report, *, days: float, now: datetime) -> timedelta:
+    """For how long the base that comes next has been due, as far as the report knows."""
+    current = report.round
+    if current is None:
+        return timedelta(0)
+    row = next(rows.rows(current.after, chunk=1), None)
+    place = int(row.ident, 16) / IDENTS if row else 1.0
+    return max(timedelta(0), now - current.began_at - place * timedelta(days=days))
+
+
 def summary(report: Report, days: float) -> dict[str, Any]:
     """For people: how far it is, when the last round ended, what is damaged."""
     damaged = [
@@ -215,6 +216,12 @@ def summary(report: Report, days: float) -> dict[str, Any]:
         "last": _told(report.last),
         "damaged": damaged,
     }
+
+
+def _due(current: Round, share: float) -> Iterator[rows.Row]:
+    """What the round has not come to, and should have when so large a share of its time is over."""
+    waiting = rows.rows(current.after, chunk=AT_ONCE)
+    return takewhile(lambda row: int(row.ident, 16) <= share * IDENTS, waiting)
 
 
 def _told(current: Round | None) -> dict[str, Any] | None:

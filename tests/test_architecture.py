@@ -12,7 +12,7 @@ import typer.main
 
 from imagerepo.api.problems import KINDS
 from imagerepo.cli import app
-from imagerepo.config import PREFIX, Config
+from imagerepo.config import PREFIX, SECRETS, Config
 from tests import sampling
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,8 @@ def test_every_setting_is_documented(name: str) -> None:
 
 
 def test_no_setting_is_documented_that_is_not_there() -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in Config.model_fields} | {f"{PREFIX}ADMIN_TOKEN_FILE"}
+    known = {f"{PREFIX}{name.upper()}" for name in Config.model_fields}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS}
     testing = {f"{PREFIX}{name}" for name in ("FAILPOINT", "FAILPOINT_ACTION", "FAILPOINT_TRACE", "SWIFT_VENV")}
     testing |= set(sampling.VARIABLES)
     for document in DOCUMENTS:

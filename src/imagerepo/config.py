@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from imagerepo.errors import ConfigError
 
 PREFIX = "IMAGEREPO_"
+SECRETS = ("admin_token", "metrics_token")
+"""Settings that a file may hold: IMAGEREPO_ADMIN_TOKEN_FILE names one for the first."""
 STORE_SCHEMES = ("file", "swift")
 MIB = 1 << 20
 GIB = 1 << 30
@@ -46,6 +48,10 @@ class Config(BaseSettings):
     )
     snapshot_url: str = Field("", description="Where snapshots are kept, if elsewhere than the objects.")
     admin_token: SecretStr | None = Field(None, description="The first admin token, 16 characters or more.")
+    metrics_token: SecretStr | None = Field(
+        None,
+        description="Who asks for /metrics must send it as a bearer token, 16 characters or more; none: anybody may.",
+    )
     public_browse: bool = Field(True, description="Whether browsing needs no token.")
     max_upload_bytes: Count = Field(64 * MIB, description="Largest image, in bytes.")
     max_pixels: Count = Field(
@@ -130,7 +136,7 @@ class Config(BaseSettings):
             raise ValueError(f"{url!r} is not an absolute path: file:///path")
         return url
 
-    @field_validator("admin_token")
+    @field_validator(*SECRETS)
     @classmethod
     def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
         if token is not None and len(token.get_secret_value()) < 16:
@@ -140,9 +146,14 @@ class Config(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _read_secret_files(cls, values: dict[str, Any]) -> dict[str, Any]:
-        path = os.environ.get(f"{PREFIX}ADMIN_TOKEN_FILE")
-        if path and values.get("admin_token") is None:
-            values["admin_token"] = Path(path).read_text().strip()
+        for name in SECRETS:
+            variable = f"{PREFIX}{name.upper()}_FILE"
+            path = os.environ.get(variable)
+            if path and values.get(name) is None:
+                try:
+                    values[name] = Path(path).read_text().strip()
+                except (OSError, UnicodeDecodeError) as error:
+                    raise ValueError(f"{variable}: can't be read: {error}") from None
         return values
 
     @model_validator(mode="after")
@@ -180,8 +191,6 @@ def load_config() -> Config:
     except ValidationError as error:
         lines = [_explain(item["loc"], item["msg"]) for item in error.errors()]
         raise ConfigError("bad settings:\n  " + "\n  ".join(lines)) from None
-    except OSError as error:
-        raise ConfigError(f"{PREFIX}ADMIN_TOKEN_FILE: can't be read: {error}") from None
 
 
 def _explain(location: tuple[int | str, ...], message: str) -> str:

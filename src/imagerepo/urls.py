@@ -7,6 +7,7 @@ from imagerepo.api import (
     browse,
     delivery,
     fixity,
+    metrics,
     operations,
     problem_pages,
     purging,
@@ -24,6 +25,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *operations.urlpatterns,
     *audit.urlpatterns,
     *fixity.urlpatterns,
+    *metrics.urlpatterns,
     *purging.urlpatterns,
     *reconciling.urlpatterns,
 ]

@@ -10,7 +10,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from imagerepo.api.handlers import CHALLENGE
-from imagerepo.sessions.actors import ROLES, Actor, Role, identify
+from imagerepo.sessions.actors import ROLES, Actor, Role, identify, may_scrape
 from imagerepo.sessions.service import current
 
 SCHEME = "bearer"
@@ -26,10 +26,13 @@ class BearerAuthentication(BaseAuthentication):
         scheme, _, token = header.partition(" ")
         if scheme.lower() != SCHEME:
             raise AuthenticationFailed("the Authorization header is not of the form 'Bearer <token>'")
-        found = identify(token.strip(), current().config)
+        found = self.identify(token.strip())
         if found is None:
             raise AuthenticationFailed("the bearer token is not one of this repository's")
         return found, None
+
+    def identify(self, token: str) -> Actor | None:
+        return identify(token, current().config)
 
     def authenticate_header(self, request: Request) -> str:
         return CHALLENGE
@@ -45,6 +48,28 @@ def require(role: Role) -> type[BasePermission]:
             return isinstance(request.user, Actor) and request.user.may(role)
 
     return RoleRequired
+
+
+SCRAPER = Actor("metrics", "reader")
+"""Whoever has IMAGEREPO_METRICS_TOKEN, which is good for the metrics alone."""
+
+
+class ScraperAuthentication(BearerAuthentication):
+    """Takes IMAGEREPO_METRICS_TOKEN too."""
+
+    def identify(self, token: str) -> Actor | None:
+        return SCRAPER if may_scrape(token, current().config) else super().identify(token)
+
+
+class MayScrape(BasePermission):
+    """Anybody where no IMAGEREPO_METRICS_TOKEN is set, else who has that one, and admins."""
+
+    message = "the metrics need their own token here, or an admin's"
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if current().config.metrics_token is None:
+            return True
+        return isinstance(request.user, Actor) and (request.user is SCRAPER or request.user.may("admin"))
 
 
 class MayBrowse(BasePermission):

@@ -51,10 +51,14 @@ class Outbox:
 
     def pending(self) -> Entry | None:
         """The record that is owed, if any. Raises Damaged where the file is not whole."""
-        for path in self._folder.glob(f"[!.]*{_RECORD}"):
+        for path in self._records():
             content = path.read_bytes()
             return Entry(_header(content, path.name.removesuffix(_RECORD)), digest(content), path)
         return None
+
+    def owes(self) -> bool:
+        """Whether there is one, without reading it."""
+        return any(self._records())
 
     def remove(self, entry: Entry) -> None:
         """Forget a record that is final, or superseded. The record goes before its parts."""
@@ -71,6 +75,9 @@ class Outbox:
         waste = list(self._waste())
         if waste:
             unlink_durably(waste)
+
+    def _records(self) -> Iterator[Path]:
+        return self._folder.glob(f"[!.]*{_RECORD}")
 
     def _waste(self) -> Iterator[Path]:
         entry = self.pending()

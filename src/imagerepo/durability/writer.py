@@ -95,7 +95,7 @@ class Writer:
 
     def owes(self) -> bool:
         """Whether a record lies in the outbox."""
-        return self._outbox.pending() is not None
+        return self._outbox.owes()
 
     def ship(self, *, head: int, head_after: int) -> Header:
         """Make the database as it stands durable: returns when its record is final.

@@ -7,6 +7,8 @@ import hmac
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from pydantic import SecretStr
+
 from imagerepo.catalogue.models import Token
 from imagerepo.config import Config
 
@@ -38,7 +40,7 @@ def token_digest(token: str) -> bytes:
 def identify(token: str, config: Config) -> Actor | None:
     """Whose token it is, or None for nobody's. Reads one row at most and writes nothing."""
     digest = token_digest(token)
-    if _is_admin_token(digest, config):
+    if _is(digest, config.admin_token):
         return Actor(ADMIN_NAME, "admin")
     row = Token.objects.filter(digest=digest).first()
     if row is None or not hmac.compare_digest(bytes(row.digest), digest):
@@ -46,10 +48,13 @@ def identify(token: str, config: Config) -> Actor | None:
     return Actor(row.name, _role(row.role))
 
 
-def _is_admin_token(digest: bytes, config: Config) -> bool:
-    if config.admin_token is None:
-        return False
-    return hmac.compare_digest(token_digest(config.admin_token.get_secret_value()), digest)
+def may_scrape(token: str, config: Config) -> bool:
+    """Whether it is the token that the metrics are guarded by."""
+    return _is(token_digest(token), config.metrics_token)
+
+
+def _is(digest: bytes, secret: SecretStr | None) -> bool:
+    return secret is not None and hmac.compare_digest(token_digest(secret.get_secret_value()), digest)
 
 
 def _role(text: str) -> Role:

@@ -20,7 +20,7 @@ from imagerepo.store import names
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.api.caller import Caller, picture, problem
 from tests.inprocess import ADMIN_TOKEN, Repository, running
-from tests.reconcile.pausing import until
+from tests.waiting import until
 
 METRICS_TOKEN = "the-metrics-token-of-tests"
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import re
@@ -18,17 +19,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import zstandard
 
 import results
 import scene
 from imagerepo.config import get_config
-from imagerepo.durability import chain, restore
+from imagerepo.durability import chain, fetching, restore
 from imagerepo.durability.pages import quick_check
 from imagerepo.durability.records import decode
 from imagerepo.durability.settle import Patience
@@ -40,7 +41,7 @@ from imagerepo.store.objects import ObjectReader, ObjectStore
 
 MB = 1_000_000
 FLOOR = "download, decompress, hash"
-_CHUNK = 1 << 20
+_BUFFER_BYTES = 1 << 18
 
 
 def prepare(folder: Path, rows: int, deltas: int, images: int) -> str:
@@ -75,34 +76,33 @@ def restored(store: ObjectStore, folder: Path) -> dict[str, float]:
 
 def downloaded(store: ObjectStore, folder: Path, *, keep: bool = False) -> dict[str, float]:
     found = [info.name for info in store.list("db/") if isinstance(names.parse(info.name), names.Record | names.Part)]
-    with ThreadPoolExecutor(restore.RESTORE_THREADS) as threads:
+    with ThreadPoolExecutor(fetching.FETCH_THREADS) as threads:
         return {"MB": sum(threads.map(lambda name: _download(store, name, folder if keep else None), found)) / MB}
 
 
 def _download(store: ObjectStore, name: str, folder: Path | None) -> int:
-    """Download, decompress and hash one object, and write and sync it where a folder is given. Gives its bytes."""
-    sha, read, unpacker = hashlib.sha256(), 0, zstandard.ZstdDecompressor().decompressobj()
+    """Download, decompress and hash one object, and write and sync it where a folder is given. Gives its bytes.
+
+    By a buffer, as a restore does: a megabyte at once takes a third longer.
+    """
+    sha, buffer = hashlib.sha256(), memoryview(bytearray(_BUFFER_BYTES))
     kept = folder / name.replace("/", "!") if folder else Path(os.devnull)
     with store.get(name, newest=True) as reader, kept.open("wb") as file:
-        for chunk in _chunks(reader, name):
-            read += len(chunk)
-            unpacked = unpacker.decompress(chunk)
-            sha.update(unpacked)
-            if folder:
-                file.write(unpacked)
+        with zstandard.ZstdDecompressor().stream_reader(_packed(reader, name)) as unpacked:
+            while size := unpacked.readinto(buffer):
+                sha.update(buffer[:size])
+                if folder:
+                    file.write(buffer[:size])
         if folder:
             file.flush()
             os.fsync(file.fileno())
-    return read
+        return reader.info.size
 
 
-def _chunks(reader: ObjectReader, name: str) -> Iterator[bytes]:
+def _packed(reader: ObjectReader, name: str) -> IO[bytes]:
     if isinstance(names.parse(name), names.Record):
-        payload = decode(reader.read(), name=name)[1]
-        yield from [payload] if payload else []
-        return
-    while chunk := reader.read(_CHUNK):
-        yield chunk
+        return io.BytesIO(decode(reader.read(), name=name)[1])
+    return cast(IO[bytes], reader)
 
 
 def downloaded_to_disk(store: ObjectStore, folder: Path) -> dict[str, float]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imagerepo.durability import chain, restore
 from imagerepo.durability.cutting import write_parts
+from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.locks import acquire, exclusive
 from imagerepo.durability.outbox import Entry, Outbox
 from imagerepo.durability.records import Header, Manifest, encode
@@ -59,7 +60,7 @@ def make(writer: Writer) -> Manifest | None:
         lock.release()
 
 
-def ensure(writer: Writer, progress: restore.Progress = restore.unseen) -> tuple[Header | Manifest, bool]:
+def ensure(writer: Writer, progress: Progress = unseen) -> tuple[Header | Manifest, bool]:
     """A base of the newest final record, or of a later one, and whether it was made now.
 
     One that is being made is waited for. Raises as `make` does.
@@ -75,7 +76,7 @@ def ensure(writer: Writer, progress: restore.Progress = restore.unseen) -> tuple
     return manifest, made
 
 
-def _make(writer: Writer, progress: restore.Progress = restore.unseen) -> Manifest:
+def _make(writer: Writer, progress: Progress = unseen) -> Manifest:
     if manifest := settle(writer):
         return manifest
     with restored(writer, writer.patience, progress) as found:
@@ -83,7 +84,7 @@ def _make(writer: Writer, progress: restore.Progress = restore.unseen) -> Manife
 
 
 @contextmanager
-def restored(writer: Writer, patience: Patience, progress: restore.Progress = restore.unseen) -> Iterator[Restored]:
+def restored(writer: Writer, patience: Patience, progress: Progress = unseen) -> Iterator[Restored]:
     """Restore the newest final record beside the live database. Holders of the bases' lock only.
 
     Raises NoRoom, and Damaged where the chain can't be restored.

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from imagerepo.durability import chain, restore
+from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.settle import Patience
 from imagerepo.errors import Damaged, ObjectNotFound
 from imagerepo.store import names
@@ -45,7 +46,7 @@ def restore_wanted(
     wanted: Wanted,
     patience: Patience,
     *,
-    progress: restore.Progress = restore.unseen,
+    progress: Progress = unseen,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> chain.Snapshot:
     """Make `database` the wanted snapshot of the chain that ends at `last`, and give that.

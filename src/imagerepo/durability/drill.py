@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from imagerepo.catalogue import soundness
 from imagerepo.durability import chain, epochs, restore
 from imagerepo.durability.bases import Restored
+from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.records import Frozen
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Disk
@@ -97,9 +98,7 @@ def run(
 
 
 @contextmanager
-def newest(
-    store: ObjectStore, folder: Path, patience: Patience, progress: restore.Progress = restore.unseen
-) -> Iterator[Restored]:
+def newest(store: ObjectStore, folder: Path, patience: Patience, progress: Progress = unseen) -> Iterator[Restored]:
     """What a start would restore from this store now, restored below `folder`. Claims nothing.
 
     Raises DurabilityError where there is nothing, NoRoom, and Damaged.

@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import threading
-from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
-
-import zstandard
 
 from imagerepo.durability import chain
 from imagerepo.durability.deltas import apply
+from imagerepo.durability.fetching import Base, Progress, fetch, unseen
 from imagerepo.durability.pages import check_header, quick_check
-from imagerepo.durability.records import Header, Manifest, Part
+from imagerepo.durability.records import Header
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Weight
-from imagerepo.errors import Damaged, ImagerepoError, Missing, NoRoom, ObjectNotFound
+from imagerepo.errors import Damaged, Missing, NoRoom, ObjectNotFound
 from imagerepo.files import sync, unlink_durably
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
 
-RESTORE_THREADS = 4
 MOST_TRIES = 3
 """To read what is missing: a damaged chain is known by then from one that was pruned meanwhile."""
 BUILDING = "restoring"
 """Folder beside the database in which the new one is built."""
 ROOM_SHARE, ROOM_BYTES = 1.5, 32 << 20
 """What to have free for a restore, of the database's size and besides: the file, the deltas, compressed parts."""
-_CHUNK = 1 << 20
-
-Progress = Callable[[int, int], None]
-"""Called with bytes of the database written, and of all."""
-
-
-def unseen(_done: int, _total: int) -> None:
-    """The progress that nobody looks at."""
 
 
 def restore(
@@ -105,7 +92,7 @@ def _build(
     with step("restore.fetch"):
         with effect("file.write deltas"):
             base, deltas = _collect(store, end, database.parent, patience, without)
-        _fetch(store, base, database, patience, progress)
+        fetch(store, base, database, patience, progress)
         if thorough:
             _check_whole(base, database)
     with step("restore.apply"), effect("file.write restoring"):
@@ -132,10 +119,6 @@ def check_room(folder: Path, end: chain.Snapshot) -> None:
             f"restoring {end.header.name} beside takes up to {needed:,} bytes, and {folder} has {free:,} free: "
             "give it more room"
         )
-
-
-Base: TypeAlias = Header | Manifest
-"""What says where a whole database lies: a record of that kind, or the manifest that stands in for one."""
 
 
 def _collect(
@@ -173,41 +156,6 @@ def install(new: Path, database: Path) -> None:
         sync(database.parent)
 
 
-def _fetch(store: ObjectStore, base: Base, target: Path, patience: Patience, progress: Progress) -> None:
-    total = base.page_count * base.page_size
-    _check_parts(base, total)
-    meter = _Meter(total, progress)
-    with effect("file.write restoring"), target.open("wb") as file:
-        file.truncate(total)
-    with ThreadPoolExecutor(RESTORE_THREADS) as threads:
-        list(threads.map(lambda part: _fetch_part(store, base, part, target, patience, meter), base.parts))
-
-
-class _Meter:
-    """Adds up what several threads write, and tells of it."""
-
-    def __init__(self, total: int, progress: Progress) -> None:
-        self._done, self._total, self._progress = 0, total, progress
-        self._adding = threading.Lock()
-        progress(0, total)
-
-    def add(self, size: int) -> None:
-        with self._adding:
-            self._done += size
-            self._progress(self._done, self._total)
-
-
-def _check_parts(base: Base, total: int) -> None:
-    """Each byte comes from one part: so the parts' digests prove the whole."""
-    end = 0
-    for part in base.parts:
-        if part.offset != end:
-            raise Damaged(f"the parts that {base.name} names do not make one file", name=base.name)
-        end += part.size
-    if end != total:
-        raise Damaged(f"the parts that {base.name} names make {end} bytes, not {total}", name=base.name)
-
-
 def _check_whole(base: Base, database: Path) -> None:
     with database.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -215,39 +163,3 @@ def _check_whole(base: Base, database: Path) -> None:
         raise Damaged(
             f"the database restored from {base.name} is not what its header says: its digest differs", name=base.name
         )
-
-
-def _fetch_part(store: ObjectStore, base: Base, part: Part, target: Path, patience: Patience, meter: _Meter) -> None:
-    try:
-        with step("restore.part"), effect("file.write part"):
-            patience.ask(lambda: _write_part(store, part, target, meter))
-    except ObjectNotFound:
-        raise Missing(f"{part.name} is missing: {base.name} needs it", name=base.name) from None
-    except Damaged as error:
-        raise Damaged(f"{error}; {base.name} needs it", name=base.name) from None
-
-
-def _write_part(store: ObjectStore, part: Part, target: Path, meter: _Meter) -> None:
-    digest = hashlib.sha256()
-    unpacker = zstandard.ZstdDecompressor().decompressobj()
-    left = part.size
-    try:
-        with store.get(part.name, newest=True) as reader, target.open("r+b") as file:
-            file.seek(part.offset)
-            while left >= 0 and (chunk := reader.read(_CHUNK)):
-                digest.update(chunk)
-                written = file.write(_unpack(unpacker, chunk, part))
-                left -= written
-                meter.add(written)
-        if digest.hexdigest() != part.digest or left:
-            raise Damaged(f"{part.name} is damaged: its bytes are not what its name says")
-    except ImagerepoError:
-        meter.add(left - part.size)  # it is read again, perhaps
-        raise
-
-
-def _unpack(unpacker: zstandard.ZstdDecompressionObj, chunk: bytes, part: Part) -> bytes:
-    try:
-        return unpacker.decompress(chunk)
-    except zstandard.ZstdError as error:
-        raise Damaged(f"{part.name} is damaged: {error}") from None

@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from imagerepo.durability import chain, epochs, restore
+from imagerepo.durability.fetching import Progress
 from imagerepo.durability.outbox import Entry, Outbox
 from imagerepo.durability.pages import Pages, connect, log_holds
 from imagerepo.durability.records import Header, Position
@@ -31,7 +32,7 @@ class Taken:
 
 
 def take_over(
-    disk: Disk, store: ObjectStore, end: chain.Snapshot | None, patience: Patience, progress: restore.Progress
+    disk: Disk, store: ObjectStore, end: chain.Snapshot | None, patience: Patience, progress: Progress
 ) -> Taken:
     """Bring this disk in line with the chain's end. Raises Damaged where going on could lose data."""
     state, outbox = disk.state(), Outbox(disk.outbox)
@@ -77,9 +78,7 @@ def _first_record(snapshots: ObjectStore, after: int) -> str | None:
     return None
 
 
-def _restored(
-    disk: Disk, store: ObjectStore, end: chain.Snapshot, patience: Patience, progress: restore.Progress
-) -> Taken:
+def _restored(disk: Disk, store: ObjectStore, end: chain.Snapshot, patience: Patience, progress: Progress) -> Taken:
     weight = restore.restore(store, end, disk.database, patience, progress)
     keeper = connect(disk.database)
     pages = Pages(disk.database, disk.gate_lock)

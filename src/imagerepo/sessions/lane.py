@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from imagerepo.durability import bases
+from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.gate import write
 from imagerepo.durability.records import Header, Manifest
-from imagerepo.durability.restore import Progress, unseen
 from imagerepo.durability.writer import Writer
 from imagerepo.sessions import merge
 from imagerepo.sessions.models import State, UploadSession

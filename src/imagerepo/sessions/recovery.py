@@ -18,7 +18,8 @@ from django.db import DatabaseError, connection
 
 from imagerepo.catalogue.models import Head
 from imagerepo.config import Config
-from imagerepo.durability import chain, epochs, restore, takeover
+from imagerepo.durability import chain, epochs, takeover
+from imagerepo.durability.fetching import Progress
 from imagerepo.durability.gate import write
 from imagerepo.durability.locks import FileLock, acquire
 from imagerepo.durability.settle import Patience
@@ -61,7 +62,7 @@ def start(
     config: Config,
     *,
     stop: threading.Event | None = None,
-    progress: restore.Progress = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
     store: ObjectStore | None = None,
 ) -> Started:
     """Take the repository into service on this data folder, and fence every writer before.

@@ -176,6 +176,11 @@ class Config(BaseSettings):
         return self
 
     @property
+    def abandoned_seconds(self) -> float:
+        """Age at which what a writer of an older epoch left unfinished stays so: no request of its is under way."""
+        return max(self.grace_seconds, self.delete_settle_seconds)
+
+    @property
     def resolved_store_url(self) -> str:
         return self.store_url or f"file://{Path('imagerepo-store').resolve()}"
 

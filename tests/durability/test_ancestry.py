@@ -7,8 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 
-from imagerepo.durability import ancestry, bases, chain, epochs
+from imagerepo.durability import ancestry, bases, chain, epochs, retention
 from imagerepo.durability.settle import Patience
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
@@ -24,6 +25,14 @@ def unreachable(node: Node, *, before: datetime | None = None) -> list[str]:
     moment = before or datetime.now(UTC) + timedelta(hours=1)
     found = ancestry.unreachable(node.store, node.writer.state, moment, Patience(most_questions=2))
     return [info.name for info in found]
+
+
+def abandoned(node: Node) -> list[str]:
+    """What pruning would delete besides what lies behind a base."""
+    end, now = chain.follow(node.store, node.writer.state.final.link, Patience()), datetime.now(UTC)
+    hour = timedelta(hours=1)
+    planned = retention.plan(node.store, end, now - hour, Patience(most_questions=2), abandoned=now + hour)
+    return [info.name for info in planned.objects]
 
 
 def copy(store: ObjectStore, source: str, target: str) -> str:
@@ -82,6 +91,40 @@ def test_a_part_that_no_base_names_is_off_and_those_that_one_names_are_not(node:
     unfinished = copy(store, manifest.parts[0].name, names.part(epoch, writer, "d" * 64))
     assert unreachable(node) == [], "it may be under way in this reign"
     assert unreachable(restart(node)) == [unfinished]
+
+
+def test_a_part_stays_as_long_as_a_record_that_names_it_also_one_that_landed_too_late(
+    new_node: NewNode, store: ObjectStore
+) -> None:
+    first, second = new_node().start(), new_node()
+    first.commit(A)
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log is in doubt: the next record is a base
+    first.commit(B)
+    late = next(first.writer.snapshots())
+    with store.get(late.name) as reader:
+        content = reader.read()
+    store.delete([late.name])
+    first.die()
+    second.start()
+    moment, parts = datetime.now(UTC), [part.name for part in late.parts]
+    store.put(late.name, io.BytesIO(content), media_type="application/octet-stream")
+    assert parts
+    assert unreachable(second, before=moment) == [], "the record is too young to go"
+    assert unreachable(second) == sorted([late.name, *parts])
+    assert abandoned(second) == [], "pruning leaves the record where it is"
+    store.delete([late.name])
+    assert abandoned(second) == unreachable(second) == parts
+
+
+def test_what_a_lagging_listing_does_not_show_still_names_its_parts(node: Node, store: ObjectStore) -> None:
+    node.commit(A)
+    manifest = bases.make(node.writer)
+    restart(node)
+    parts = [info for info in store.list(names.DB) if isinstance(names.parse(info.name), names.Part)]
+    later = datetime.now(UTC) + timedelta(hours=1)
+    assert {part.name for part in manifest.parts} <= {info.name for info in parts}
+    assert ancestry.abandoned(store, node.writer.state, parts, later, Patience(most_questions=2)) == []
 
 
 def test_epochs_that_pruning_has_begun_to_take_are_left_to_it(node: Node, store: ObjectStore) -> None:

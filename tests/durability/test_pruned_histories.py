@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from imagerepo.durability import bases, chain, choosing, retention
+from imagerepo.durability import ancestry, bases, chain, choosing, retention
 from imagerepo.errors import Damaged
 from imagerepo.store import names
 from imagerepo.store.backends import open_memory
@@ -124,6 +124,7 @@ class History(RuleBasedStateMachine):
 
     def _assert_what_is_waste_went(self, plan: retention.Plan) -> None:
         there, now = self._names(), self.reign.writer.state.epoch
+        assert ancestry.unreachable(self.store, self.reign.writer.state, self.reign.now() + FAR_AHEAD, ONCE) == []
         for name in self.abandoned & there:
             part = names.parse(name)
             assert isinstance(part, names.Part)

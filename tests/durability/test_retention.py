@@ -132,24 +132,6 @@ def test_a_base_that_was_never_finished_goes_once_its_epoch_is_over_and_it_is_ol
     assert made.parts[0].name != waste
 
 
-def test_what_only_a_fenced_writers_record_names_is_no_waste(new_node: Callable[[], Node], store: FaultyStore) -> None:
-    """It is in no chain, but it is there, and may be looked at."""
-    first, second = new_node().start(), new_node()
-    first.commit(A)
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    first.commit(B)
-    header = next(first.writer.snapshots())
-    assert header.kind == "base"
-    with store.get(header.name) as reader:
-        content = reader.read()
-    store.delete([header.name])
-    first.die()
-    second.start()
-    store.put(header.name, io.BytesIO(content), media_type="x/y")
-    assert abandoned(second, now() + timedelta(seconds=1)) == set()
-
-
 def test_a_part_that_a_record_has_come_to_name_since_the_plan_stays(node: Node, store: FaultyStore) -> None:
     node.commit(A)
     end = next(node.writer.snapshots())

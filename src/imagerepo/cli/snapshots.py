@@ -69,7 +69,7 @@ def prune(
             lane_writer,
             now - timedelta(seconds=config.retention_seconds),
             patience(),
-            abandoned=now - timedelta(seconds=config.grace_seconds),
+            abandoned=now - timedelta(seconds=config.abandoned_seconds),
             delete=delete,
         )
     note(f"{'deleted' if delete else 'would delete'} {len(plan.objects)} objects, {plan.bytes:,} bytes")

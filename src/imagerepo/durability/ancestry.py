@@ -3,26 +3,54 @@
 Fenced writers leave records that landed too late, and parts of bases that they did not finish. Nothing is judged
 in this reign, as what it is writing now may not be known yet; nor in epochs from which pruning has begun to
 take, as it will take the rest.
+
+A part goes when no record or manifest names it that stays in the store, whether anything leads to that one or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from imagerepo.durability import chain
-from imagerepo.durability.records import Header, Manifest
+from imagerepo.durability.records import Header, Part
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import ChainState
 from imagerepo.errors import ObjectNotFound
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
 
+Now: TypeAlias = ChainState | Header
+"""What says of which epoch and writer this reign is."""
+
+
+def unreachable(store: ObjectStore, now: Now, before: datetime, patience: Patience) -> list[ObjectInfo]:
+    """Records, manifests and parts of older epochs, written before that moment, that nothing leads to.
+
+    Raises Damaged where the ancestry can't be read: then nothing is known.
+    """
+    past = _Past(store, now, patience.ask(lambda: list(store.list(names.DB))), patience)
+    off = past.off(before)
+    unnamed = past.unnamed(before, going={info.name for info in off})
+    return sorted([*off, *unnamed], key=lambda info: info.name)
+
+
+def abandoned(
+    store: ObjectStore, now: Now, listed: Iterable[ObjectInfo], before: datetime, patience: Patience
+) -> list[ObjectInfo]:
+    """Of the objects `listed`, the parts of older epochs, written before that moment, that nothing names.
+
+    Raises Damaged as `unreachable` does.
+    """
+    return _Past(store, now, listed, patience).unnamed(before, going=())
+
 
 @dataclass(frozen=True)
-class Reign:
+class _Reign:
     """A reign that the ancestry passes through, up to its record `last`. `pruned`: its opening record is gone."""
 
     last: names.Record
@@ -38,60 +66,76 @@ class Reign:
         return isinstance(thing, names.Manifest) or thing.seq <= self.last.seq
 
 
-def unreachable(store: ObjectStore, state: ChainState, before: datetime, patience: Patience) -> list[ObjectInfo]:
-    """Records, manifests and parts of older epochs, written before that moment, that nothing leads to.
+class _Past:
+    """What is `listed` of the epochs that are judged."""
 
-    Raises Damaged where the ancestry can't be read: then nothing is known.
-    """
-    reigns = list(_reigns(store, state, patience))
-    of_epoch = {reign.last.epoch: reign for reign in reigns}
-    first = reigns[-1].last.epoch + 1 if reigns and reigns[-1].pruned else 1
-    off: list[ObjectInfo] = []
-    parts: dict[int, list[ObjectInfo]] = {}
-    for info in patience.ask(lambda: list(store.list(names.DB))):
-        thing = names.parse(info.name)
-        if not isinstance(thing, names.Record | names.Manifest | names.Part) or info.modified > before:
-            continue
-        if not first <= thing.epoch < state.epoch:
-            continue
-        reign = of_epoch.get(thing.epoch)
-        if isinstance(thing, names.Part) and reign and thing.writer == reign.last.writer:
-            parts.setdefault(thing.epoch, []).append(info)
-        elif isinstance(thing, names.Part) or reign is None or not reign.has(thing):
-            off.append(info)
-    for epoch, found in parts.items():
-        off += _unnamed(store, of_epoch[epoch], found, patience)
-    return sorted(off, key=lambda info: info.name)
+    def __init__(self, store: ObjectStore, now: Now, listed: Iterable[ObjectInfo], patience: Patience) -> None:
+        self._store, self._patience = store, patience
+        reigns = list(_reigns(store, now, patience))
+        self._reigns = {reign.last.epoch: reign for reign in reigns}
+        first = reigns[-1].last.epoch + 1 if reigns and reigns[-1].pruned else 1
+        self._snapshots: dict[int, list[tuple[names.Record | names.Manifest, ObjectInfo]]] = defaultdict(list)
+        self._parts: dict[int, list[ObjectInfo]] = defaultdict(list)
+        for info in listed:
+            match names.parse(info.name):
+                case names.Part(epoch=epoch) if first <= epoch < now.epoch:
+                    self._parts[epoch].append(info)
+                case (names.Record(epoch=epoch) | names.Manifest(epoch=epoch)) as thing if first <= epoch < now.epoch:
+                    self._snapshots[epoch].append((thing, info))
+
+    def off(self, before: datetime) -> list[ObjectInfo]:
+        """Old records and manifests that nothing leads to."""
+        return [
+            info
+            for epoch, found in self._snapshots.items()
+            for thing, info in found
+            if info.modified < before and not (epoch in self._reigns and self._reigns[epoch].has(thing))
+        ]
+
+    def unnamed(self, before: datetime, going: Collection[str]) -> list[ObjectInfo]:
+        """Old parts that no record or manifest names, but for those that are `going` themselves."""
+        return [
+            info
+            for epoch, parts in self._parts.items()
+            for info in self._unnamed(epoch, {info.name: info for info in parts if info.modified < before}, going)
+        ]
+
+    def _unnamed(self, epoch: int, left: dict[str, ObjectInfo], going: Collection[str]) -> Iterable[ObjectInfo]:
+        """Those of the parts `left`. Snapshots are read only as long as there are any."""
+        for name in self._names_of_snapshots(epoch) if left else ():
+            for part in () if name in going else self._named_by(name):
+                left.pop(part.name, None)
+            if not left:
+                break
+        return left.values()
+
+    def _names_of_snapshots(self, epoch: int) -> Iterable[str]:
+        """Those listed; and as a listing may lag, those that the ancestry may have there."""
+        known = [info.name for _, info in self._snapshots[epoch]]
+        if reign := self._reigns.get(epoch):
+            writer = reign.last.writer
+            manifests = range(chain.manifests(self._store, epoch, writer, self._patience))
+            known += [names.manifest(epoch, writer, number) for number in manifests]
+            known += [names.record(epoch, writer, seq) for seq in range(reign.last.seq + 1)]
+        return dict.fromkeys(known)
+
+    def _named_by(self, name: str) -> tuple[Part, ...]:
+        with suppress(ObjectNotFound):  # pruned
+            if isinstance(names.parse(name), names.Manifest):
+                return chain.read_manifest(self._store, name, self._patience).parts
+            return chain.read(self._store, name, self._patience).header.parts
+        return ()
 
 
-def _reigns(store: ObjectStore, state: ChainState, patience: Patience) -> Iterator[Reign]:
+def _reigns(store: ObjectStore, now: Now, patience: Patience) -> Iterator[_Reign]:
     """The reigns before this one, newest first: each opening record names the record that it continues."""
-    opening = chain.read(store, names.record(state.epoch, state.writer, 0), patience)
+    opening = chain.read(store, names.record(now.epoch, now.writer, 0), patience)
     while link := opening.header.parent:
         last = names.parse(link.name)
         assert isinstance(last, names.Record)  # noqa: S101  # what a header links is a record
         try:
             opening = chain.read(store, names.record(last.epoch, last.writer, 0), patience)
         except ObjectNotFound:
-            yield Reign(last, pruned=True)
+            yield _Reign(last, pruned=True)
             return
-        yield Reign(last, pruned=False)
-
-
-def _unnamed(store: ObjectStore, reign: Reign, parts: Iterable[ObjectInfo], patience: Patience) -> Iterable[ObjectInfo]:
-    """Those of a reign's parts that none of its bases consists of. Its records are read only while that is open."""
-    left = {info.name: info for info in parts}
-    for base in _bases(store, reign, patience):
-        for part in base.parts:
-            left.pop(part.name, None)
-        if not left:
-            break
-    return left.values()
-
-
-def _bases(store: ObjectStore, reign: Reign, patience: Patience) -> Iterator[Header | Manifest]:
-    last = reign.last
-    yield from chain.every_manifest(store, last.epoch, last.writer, patience)
-    for seq in range(last.seq + 1):
-        with suppress(ObjectNotFound):  # pruned
-            yield chain.read(store, names.record(last.epoch, last.writer, seq), patience).header
+        yield _Reign(last, pruned=False)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from imagerepo.durability import bases, chain
+from imagerepo.durability import ancestry, bases, chain
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.outbox import Outbox
 from imagerepo.durability.records import Header, Manifest
@@ -72,7 +72,8 @@ def plan(
         parts = _parts_before(store, base, patience) - _parts_from(store, base, patience)
         going = {info.name for info in listed if _may_go(info.name, base, parts)}
     if abandoned:
-        going |= _abandoned(store, end, listed, abandoned, patience)
+        unnamed = ancestry.abandoned(store, end.header, listed, abandoned, patience)
+        going |= {info.name for info in unnamed}
     return Plan(base, tuple(info for info in listed if info.name in going), end.header)
 
 
@@ -154,40 +155,8 @@ def _records_before(store: ObjectStore, base: Header | Manifest, patience: Patie
     return found
 
 
-def _abandoned(
-    store: ObjectStore, end: chain.Snapshot, listed: list[ObjectInfo], before: datetime, patience: Patience
-) -> set[str]:
-    """Parts that no snapshot names, of bases whose making a newer epoch ended. Those of this one may be under way."""
-    old = {info.name for info in listed if info.modified < before and _is_part(info.name)}
-    suspects = {name for name in old if _epoch(name) < end.header.epoch}
-    if not suspects:
-        return suspects
-    suspects -= _names(*chain.kept(store, end, patience))
-    epochs = {_epoch(name) for name in suspects}
-    for info in listed:
-        if not _is_part(info.name) and _epoch(info.name) in epochs:
-            suspects -= _names(*_read(store, info.name, patience))
-    return suspects
-
-
-def _read(store: ObjectStore, name: str, patience: Patience) -> list[Header | Manifest]:
-    """The record or manifest `name`, also one that is in no chain."""
-    with suppress(ObjectNotFound):
-        match names.parse(name):
-            case names.Record():
-                return [chain.read(store, name, patience).header]
-            case names.Manifest():
-                return [chain.read_manifest(store, name, patience)]
-    return []
-
-
 def _is_part(name: str) -> bool:
     return isinstance(names.parse(name), names.Part)
-
-
-def _epoch(name: str) -> int:
-    thing = names.parse(name)
-    return thing.n if isinstance(thing, names.Owner) else getattr(thing, "epoch", 0)
 
 
 def _names(*bases: Header | Manifest) -> set[str]:

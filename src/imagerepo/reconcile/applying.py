@@ -28,11 +28,12 @@ class Applying:
     def __init__(self, service: Service, deleter: Deleter, plans: Plans) -> None:
         self._service, self._deleter, self._plans = service, deleter, plans
         self._grace = timedelta(seconds=service.config.grace_seconds)
+        self._abandoned = timedelta(seconds=service.config.abandoned_seconds)
         self._threads = ThreadPoolExecutor(THREADS, "apply")
         self._how: dict[Code, Callable[[list[Finding]], Counter[str]]] = {
             Code.ORPHAN_BASE: self._orphan_bases,
             Code.ORPHAN_DERIVATIVE: self._orphan_derivatives,
-            Code.STALE_CHAIN: lambda found: self._sweep(service.writer.store, found),
+            Code.STALE_CHAIN: lambda found: self._sweep(service.writer.store, found, self._abandoned),
             Code.STALE_SPOOL: self._spool,
         }
 
@@ -69,13 +70,13 @@ class Applying:
         # No mark is needed: a derivative that goes while its image comes back is made again.
         kept = referred_to(sorted({finding.ident for finding in found if finding.ident}))
         free = [finding for finding in found if finding.ident not in kept]
-        return self._sweep(self._service.store, free) + _counted(Outcome.PROTECTED, len(found) - len(free))
+        return self._sweep(self._service.store, free, self._grace) + _counted(Outcome.PROTECTED, len(found) - len(free))
 
-    def _sweep(self, store: ObjectStore, found: Sequence[Finding]) -> Counter[str]:
-        """Delete objects that nothing can need again, unless they were written lately."""
+    def _sweep(self, store: ObjectStore, found: Sequence[Finding], age: timedelta) -> Counter[str]:
+        """Delete objects that nothing can need again, unless they are younger than `age`."""
         if not found:
             return Counter()
-        before = datetime.now(UTC) - self._grace
+        before = datetime.now(UTC) - age
         with step("reconcile.sweep"):
             self._service.writer.look_for_newer_epoch()
         names = [finding.object for finding in found if finding.object]

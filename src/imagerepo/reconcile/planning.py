@@ -58,9 +58,7 @@ def _beside_images(service: Service, patience: Patience) -> Iterator[Finding]:
     yield from strangers(service.store)
     if config.resolved_snapshot_url != config.resolved_store_url:
         yield from strangers(snapshots)
-    # A base that is being finished by a writer not yet known to be fenced must be older than any request of its.
-    seconds = max(config.grace_seconds, config.delete_settle_seconds)
-    before = datetime.now(UTC) - timedelta(seconds=seconds)
+    before = datetime.now(UTC) - timedelta(seconds=config.abandoned_seconds)
     for info in ancestry.unreachable(snapshots, service.writer.state, before, patience):
         detail = (
             f"no snapshot of today's chain leads to it; {info.size} bytes, written {info.modified:%Y-%m-%d %H:%M} UTC"

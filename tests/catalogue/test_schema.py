@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
 OF_EVERY_IMAGE = ("imagerepo_image", "imagerepo_imageversion", "imagerepo_stagedimage")
 
@@ -56,3 +57,8 @@ def test_images_have_few_indexes(schema: sqlite3.Connection) -> None:
     query = "SELECT tbl_name, count(*) FROM sqlite_schema WHERE type = 'index' GROUP BY tbl_name"
     counts = dict(schema.execute(query).fetchall())
     assert (counts["imagerepo_image"], counts["imagerepo_imageversion"], counts["imagerepo_stagedimage"]) == (1, 2, 1)
+
+
+@pytest.mark.usefixtures("database")
+def test_the_migrations_make_all_that_the_models_say() -> None:
+    call_command("makemigrations", check_changes=True, dry_run=True, verbosity=0)

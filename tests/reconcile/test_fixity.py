@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import pytest
 
+from imagerepo.durability import damage
 from imagerepo.errors import StoreUnavailable
-from imagerepo.reconcile import fixity
 from imagerepo.reconcile.fixity import AT_ONCE, Fixity
 from imagerepo.store import names
 from tests.sessions.workers import Worker
@@ -109,11 +109,11 @@ def test_a_damaged_base_is_known_until_it_is_whole_again(
     worker.images.delete([names.base(missing)])
     checks = new_fixity()
     a_round(checks, calendar)
-    assert {ident: damage.kind for ident, damage in checks.report.damaged.items()} == {
+    assert {ident: found.kind for ident, found in checks.report.damaged.items()} == {
         corrupt: "corrupt",
         missing: "missing",
     }
-    assert fixity.known(worker.writer.disk).damaged == checks.report.damaged
+    assert damage.known(worker.writer.disk).damaged == checks.report.damaged
     assert corrupt in caplog.text
     caplog.clear()
     found_at = checks.report.damaged[corrupt].found_at

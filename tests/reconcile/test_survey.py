@@ -129,7 +129,7 @@ def test_a_base_of_another_size_or_md5_is_corrupt_and_left(store: FaultyStore, d
     put(store, damage, names.base(ident))
     (finding,) = survey(store)
     assert told([finding]) == [(Code.CORRUPT_BASE, ident, Action.NONE)]
-    assert "put the file" in finding.detail
+    assert "add the image again" in finding.detail
 
 
 class WithoutMd5(FaultyStore):

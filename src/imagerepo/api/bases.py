@@ -12,8 +12,8 @@ from imagerepo.api.ranges import Span
 from imagerepo.api.representation import media_type
 from imagerepo.api.streaming import Body
 from imagerepo.catalogue.models import Image
+from imagerepo.durability import damage
 from imagerepo.errors import DamagedBase, ObjectNotFound, StoreRefused
-from imagerepo.reconcile import fixity
 from imagerepo.sessions.service import current
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectReader
@@ -42,9 +42,9 @@ def deliver(request: Request, image: Image, headers: dict[str, str]) -> HttpResp
 
 def check_sound(image: Image) -> None:
     """Raise DamagedBase where the base was found damaged when it was last read whole: a part would not show it."""
-    damage = fixity.damage_of(current().writer.disk, image.ident)
-    if damage is not None:
-        raise DamagedBase(f"the base of {image.ident} was found {damage.kind} at {damage.found_at:%Y-%m-%dT%H:%M:%SZ}")
+    found = damage.of(current().writer.disk, image.ident)
+    if found is not None:
+        raise DamagedBase(f"the base of {image.ident} was found {found.kind} at {found.found_at:%Y-%m-%dT%H:%M:%SZ}")
 
 
 class _Checker:

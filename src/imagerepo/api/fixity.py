@@ -10,6 +10,7 @@ from imagerepo.api.answers import answer
 from imagerepo.api.auth import require
 from imagerepo.api.parsing import check_parameters
 from imagerepo.api.views import ApiView
+from imagerepo.durability import damage
 from imagerepo.reconcile import fixity
 from imagerepo.sessions.service import current
 
@@ -20,7 +21,7 @@ class FixityView(ApiView):
     def get(self, request: Request) -> HttpResponse:
         check_parameters(request)
         service = current()
-        report = fixity.known(service.writer.disk)
+        report = damage.known(service.writer.disk)
         told = fixity.summary(report, service.config.fixity_days)
         return answer(told, headers={"Cache-Control": "no-store"})
 

@@ -24,7 +24,8 @@ from imagerepo.api.parsing import check_parameters
 from imagerepo.api.views import ApiView
 from imagerepo.catalogue import queries
 from imagerepo.catalogue.models import Condemned, Purged
-from imagerepo.durability import drill
+from imagerepo.durability import damage, drill
+from imagerepo.durability.damage import Round
 from imagerepo.durability.writer import Writer
 from imagerepo.reconcile import fixity
 from imagerepo.reconcile.plans import Plans
@@ -94,8 +95,8 @@ def _of_the_drill(writer: Writer) -> Iterator[GaugeMetricFamily]:
 
 
 def _of_fixity(writer: Writer) -> Iterator[GaugeMetricFamily]:
-    report, days = fixity.known(writer.disk), current().config.fixity_days
-    damaged = Counter(str(damage.kind) for damage in report.damaged.values())
+    report, days = damage.known(writer.disk), current().config.fixity_days
+    damaged = Counter(str(found.kind) for found in report.damaged.values())
     yield _gauges("fixity_damaged_bases", "Bases known to be damaged.", "kind", _each(KINDS, damaged))
     if report.round and days:
         yield from _of_the_round(report.round)
@@ -106,7 +107,7 @@ def _of_fixity(writer: Writer) -> Iterator[GaugeMetricFamily]:
         yield _gauge("fixity_last_round_end_timestamp_seconds", "When the last whole round ended.", ended)
 
 
-def _of_the_round(now: fixity.Round) -> Iterator[GaugeMetricFamily]:
+def _of_the_round(now: Round) -> Iterator[GaugeMetricFamily]:
     began = now.began_at.timestamp()
     yield _gauge("fixity_round_start_timestamp_seconds", "When the round under way began.", began)
     yield _gauge("fixity_round_images", "Bases to be read in the round under way.", now.images)

@@ -15,6 +15,7 @@
 <data>/workers.lock          shared by every process that writes; a start takes it alone
 <data>/lane.lock gate.lock   the commit lane, and the queue of write transactions
 <data>/bases.lock            held by whoever restores beside: for a base in the background, for a drill
+<data>/fixity.lock           held while fixity.json is changed
 <data>/reconcile.lock        held by the process that carries plans out
 """
 
@@ -113,6 +114,7 @@ class Disk:
         self.gate_lock = data_dir / "gate.lock"
         self.drill = data_dir / "drill.json"
         self.fixity = data_dir / "fixity.json"
+        self.fixity_lock = data_dir / "fixity.lock"
         self._state = data_dir / "chain.json"
         self._trouble = data_dir / "trouble.json"
         self._distrusted = data_dir / "distrusted"

@@ -10,19 +10,17 @@ reads. The database is not written. No truth rests on the object: with an older 
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from itertools import islice, takewhile
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
-from imagerepo.durability.records import Frozen
+from imagerepo.durability import damage
+from imagerepo.durability.damage import Damage, Report, Round
 from imagerepo.durability.state import Disk
 from imagerepo.errors import ObjectNotFound, StoreError
-from imagerepo.files import write_durably
 from imagerepo.reconcile import rows
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
@@ -39,38 +37,10 @@ IDENTS = 1 << 256
 """How many idents there can be."""
 
 Now: TypeAlias = Callable[[], datetime]
-log = logging.getLogger(__name__)
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-class Damage(Frozen):
-    """A base that is not what its name says, or not there."""
-
-    kind: Literal["corrupt", "missing"]
-    found_at: datetime
-    detail: str
-
-
-class Round(Frozen):
-    """One walk over all images, in the order of their idents, up to `after`. `images` there were when it began."""
-
-    began_at: datetime
-    images: int
-    after: str = ""
-    checked: int = 0
-    bytes: int = 0
-    ended_at: datetime | None = None
-
-
-class Report(Frozen):
-    """The round under way, the last whole one, and every base known to be damaged, by ident."""
-
-    round: Round | None = None
-    last: Round | None = None
-    damaged: dict[str, Damage] = {}
 
 
 class Fixity:
@@ -82,57 +52,56 @@ class Fixity:
     def __init__(self, store: ObjectStore, disk: Disk, *, days: float, now: Now = _utc_now) -> None:
         self._store, self._disk, self._now = store, disk, now
         self._length = timedelta(days=days)
-        self._report = _stored(store) or known(disk)
+        stored = _stored(store)
+        begun = damage.change(disk, lambda local: _newer(local, stored))
+        self._round, self._last, self._told = begun.round, begun.last, begun.damaged
         self._saved = self._looked_again = now()
-        write_durably(disk.fixity, _encoded(self._report))
 
     @property
     def report(self) -> Report:
-        return self._report
+        return damage.known(self._disk).model_copy(update={"round": self._round, "last": self._last})
 
     def look(self) -> int:
         """Check what is due now; how many that were. Raises StoreError: the same ones are due again."""
-        if self._report.damaged and self._now() - self._looked_again > timedelta(seconds=AGAIN_SECONDS):
+        if self._damaged and self._now() - self._looked_again > timedelta(seconds=AGAIN_SECONDS):
             self._look_again()
-        current = self._report.round or self._begin()
-        share = (self._now() - current.began_at) / self._length
-        batch = list(islice(_due(current, share), AT_ONCE))
-        for row in batch:
-            self._check(row)
-        if share >= 1 and len(batch) < AT_ONCE:
-            self._end()
-        elif batch and self._now() - self._saved > timedelta(seconds=SAVE_SECONDS):
+        checked = self._check_what_is_due() if self._length else 0
+        if self._damaged != self._told or (checked and self._now() - self._saved > timedelta(seconds=SAVE_SECONDS)):
             self._save()
-        return len(batch)
+        return checked
+
+    @property
+    def _damaged(self) -> dict[str, Damage]:
+        return damage.known(self._disk).damaged
 
     def _look_again(self) -> None:
         """Ask after what is damaged: somebody may have put it back, or purged it."""
         self._looked_again = self._now()
-        for ident in list(self._report.damaged):
+        for ident in list(self._damaged):
             self._judge(ident)
 
+    def _check_what_is_due(self) -> int:
+        current = self._round or self._begin()
+        share = (self._now() - current.began_at) / self._length
+        batch = list(islice(_due(current, share), AT_ONCE))
+        for row in batch:
+            current = self._round = _further(current, row.ident, self._judge(row.ident))
+        if share >= 1 and len(batch) < AT_ONCE:
+            self._end(current)
+        return len(batch)
+
     def _begin(self) -> Round:
-        begun = Round(began_at=self._now(), images=rows.how_many())
-        self._report = self._report.model_copy(update={"round": begun})
+        begun = self._round = Round(began_at=self._now(), images=rows.how_many())
         self._save()
         return begun
 
-    def _check(self, row: rows.Row) -> None:
-        read = self._judge(row.ident)
-        current = self._report.round
-        assert current is not None  # noqa: S101  # `look` has begun one
-        further = {"after": row.ident, "checked": current.checked + 1, "bytes": current.bytes + read}
-        self._report = self._report.model_copy(update={"round": current.model_copy(update=further)})
-
     def _judge(self, ident: str) -> int:
-        """Read one base, and note where what is known of it has changed; how many bytes were read."""
-        before = self._report.damaged.get(ident)
-        damage, read = self._damage(ident)
-        if (damage and damage.kind) != (before and before.kind):
-            self._note(ident, damage)
+        """Read one base, and note what is known of it now; how many bytes were read."""
+        found, read = self._look_at(ident)
+        damage.note(self._disk, ident, found)
         return read
 
-    def _damage(self, ident: str) -> tuple[Damage | None, int]:
+    def _look_at(self, ident: str) -> tuple[Damage | None, int]:
         name = names.base(ident)
         with step("fixity.check"):
             try:
@@ -146,52 +115,18 @@ class Fixity:
         detail = f"{name} has {read} bytes with the SHA-256 {digest}"
         return Damage(kind="corrupt", found_at=self._now(), detail=detail), read
 
-    def _note(self, ident: str, damage: Damage | None) -> None:
-        damaged = {key: value for key, value in self._report.damaged.items() if key != ident}
-        if damage is None:
-            log.info("image %s is whole again", ident)
-        else:
-            log.error("image %s is damaged: %s", ident, damage.detail)
-            damaged[ident] = damage
-        self._report = self._report.model_copy(update={"damaged": damaged})
-        self._save()
-
-    def _end(self) -> None:
-        current = self._report.round
-        assert current is not None  # noqa: S101
-        kept = {ident: self._report.damaged[ident] for ident in rows.referred_to(list(self._report.damaged))}
-        ended = current.model_copy(update={"ended_at": self._now()})
-        self._report = Report(round=None, last=ended, damaged=kept)
+    def _end(self, current: Round) -> None:
+        self._round, self._last = None, current.model_copy(update={"ended_at": self._now()})
+        for ident in self._damaged.keys() - rows.referred_to(list(self._damaged)):
+            damage.note(self._disk, ident, None)
         self._save()
 
     def _save(self) -> None:
-        content = _encoded(self._report)
-        write_durably(self._disk.fixity, content)
+        mine = {"saved_at": self._now(), "round": self._round, "last": self._last}
+        saved = damage.change(self._disk, lambda report: report.model_copy(update=mine))
         with step("fixity.save"):
-            self._store.put(names.FIXITY, io.BytesIO(content), media_type="application/json")
-        self._saved = self._now()
-
-
-def known(disk: Disk) -> Report:
-    """What is known on this data folder, to any process."""
-    try:
-        return Report.model_validate_json(disk.fixity.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return Report()
-
-
-def damage_of(disk: Disk, ident: str) -> Damage | None:
-    """What is known to be wrong with a base. Quick: the file is read anew only when it has changed."""
-    try:
-        changed = disk.fixity.stat()
-    except FileNotFoundError:
-        return None
-    return _damaged(disk, changed.st_mtime_ns, changed.st_ino).get(ident)
-
-
-@lru_cache(maxsize=4)
-def _damaged(disk: Disk, changed: int, inode: int) -> dict[str, Damage]:
-    return known(disk).damaged
+            self._store.put(names.FIXITY, io.BytesIO(saved.encoded), media_type="application/json")
+        self._saved, self._told = self._now(), saved.damaged
 
 
 def lag(report: Report, *, days: float, now: datetime) -> timedelta:
@@ -207,8 +142,8 @@ def lag(report: Report, *, days: float, now: datetime) -> timedelta:
 def summary(report: Report, days: float) -> dict[str, Any]:
     """For people: how far it is, when the last round ended, what is damaged."""
     damaged = [
-        {"ident": ident, "kind": damage.kind, "found_at": damage.found_at, "detail": damage.detail}
-        for ident, damage in sorted(report.damaged.items())
+        {"ident": ident, "kind": found.kind, "found_at": found.found_at, "detail": found.detail}
+        for ident, found in sorted(report.damaged.items())
     ]
     return {
         "days": days,
@@ -236,5 +171,12 @@ def _stored(store: ObjectStore) -> Report | None:
         return None
 
 
-def _encoded(report: Report) -> bytes:
-    return report.model_dump_json(indent=1).encode()
+def _newer(local: Report, stored: Report | None) -> Report:
+    """What was saved last: another server may have gone on since this disk's, or this disk since the store's."""
+    if stored is None or (local.saved_at and stored.saved_at and local.saved_at >= stored.saved_at):
+        return local
+    return stored
+
+
+def _further(current: Round, ident: str, read: int) -> Round:
+    return current.model_copy(update={"after": ident, "checked": current.checked + 1, "bytes": current.bytes + read})

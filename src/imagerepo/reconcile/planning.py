@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from imagerepo.durability import ancestry
+from imagerepo.durability import ancestry, damage
+from imagerepo.durability.damage import Damage
 from imagerepo.durability.settle import Patience, Stopped
-from imagerepo.reconcile import fixity, spooled
+from imagerepo.durability.state import Disk
+from imagerepo.reconcile import spooled
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.plans import Plan, Plans, State
 from imagerepo.reconcile.survey import Survey, strangers
@@ -30,7 +32,7 @@ def carry_out(service: Service, plans: Plans, plan: Plan) -> Plan:
         before=before,
         patience=patience,
         percent=plan.percent,
-        suspects=fixity.known(service.writer.disk).damaged.keys(),
+        suspects=damage.known(service.writer.disk).damaged.keys(),
         stop=service.stop,
     )
     try:
@@ -40,10 +42,18 @@ def carry_out(service: Service, plans: Plans, plan: Plan) -> Plan:
             for batch in survey.images(plan.surveyed):
                 if service.stop.is_set():
                     raise Stopped
+                _note_corrupt(service.writer.disk, batch.findings)
                 plan = plans.append(plan, batch.findings, surveyed=batch.upto, rows=plan.rows + batch.rows)
             return plans.append(plan, _beside_images(service, patience), state=State.READY)
     finally:
         survey.close()
+
+
+def _note_corrupt(disk: Disk, findings: Iterable[Finding]) -> None:
+    """From now on they are not delivered, and taken when they are sent again."""
+    for finding in findings:
+        if finding.code == Code.CORRUPT_BASE and finding.ident:
+            damage.note(disk, finding.ident, Damage(kind="corrupt", found_at=datetime.now(UTC), detail=finding.detail))
 
 
 def _another_store(plan: Plan) -> str:

@@ -120,7 +120,7 @@ class Runner:
             history.forget(self._service.writer, history.horizon_at(timedelta(seconds=kept)), actor="history")
 
     def _check_fixity(self) -> None:
-        if not self._service.config.fixity_days or time.monotonic() < self._fixity_not_before:
+        if time.monotonic() < self._fixity_not_before:
             return
         service = self._service
         try:

@@ -251,7 +251,7 @@ def _missing(row: Row) -> Finding:
 
 
 def _corrupt(row: Row, how: str) -> Finding:
-    detail = f"{how}; to mend it, put the file whose SHA-256 is its name back under that name"
+    detail = f"{how}; to mend it, add the image again: the file whose SHA-256 is its name"
     return Finding(Code.CORRUPT_BASE, row.ident, names.base(row.ident), Action.NONE, detail)
 
 

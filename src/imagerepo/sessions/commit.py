@@ -1,7 +1,7 @@
 """The commit, step by step (docs/durability.md). Each step may be repeated; only a final record counts.
 
 claim     open → committing                          here
-upload    every staged base that the store lacks     here
+upload    every staged base that the store lacks     bases.py
 merge     committing → merged                        merge.py, in the lane
 snapshot  cut, put, settle, final: the commit point  durability/writer.py, in the lane
 flip      merged → live                              merge.py, in the lane
@@ -11,7 +11,6 @@ answer    from the row                               here
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 
@@ -22,22 +21,16 @@ from imagerepo.errors import (
     CommitFailed,
     Conflicted,
     NothingToCommit,
-    ObjectNotFound,
-    StoreError,
-    StoreRefused,
 )
-from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, move, wrong_state
-from imagerepo.store import names
-from imagerepo.store.formats import BY_NAME
-from imagerepo.store.objects import ObjectStore
-from imagerepo.store.spool import Spool
+from imagerepo.sessions.bases import Keeper
+from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, brought, move, wrong_state
 from imagerepo.testing.failpoints import step
 
 
 def claim(session: UploadSession, committer: str) -> bool:
     """open → committing. False: a commit of it is under way or done already, so there is one to join.
 
-    A session that adds nothing has nothing to upload: it may be merged from then on.
+    A session that brings no bytes has nothing to upload: it may be merged from then on.
 
     Raises NothingToCommit, and WrongState where it was aborted or has expired.
     """
@@ -47,58 +40,55 @@ def claim(session: UploadSession, committer: str) -> bool:
         session.refresh_from_db()
         if session.state in (State.COMMITTING, State.MERGED, State.LIVE):
             return False
-        actions = _actions(session)
-        if session.state == State.OPEN and not actions:
+        sent = brought(session).exists()
+        if session.state == State.OPEN and not sent and not _changes_anything(session):
             raise NothingToCommit(
                 f"session {session.key} has no changes: stage some, or delete it",
                 session=session.key,
                 state=State.OPEN,
             )
-        move(session, "claim", committer=committer, uploaded=Action.ADD not in actions, error=None)
+        move(session, "claim", committer=committer, uploaded=not sent, error=None)
     return True
 
 
-def _actions(session: UploadSession) -> set[str]:
-    """What the session does to images."""
-    staged = StagedImage.objects.filter(session=session).exclude(action=Action.NONE)
-    return set(staged.values_list("action", flat=True).distinct())
+def _changes_anything(session: UploadSession) -> bool:
+    return StagedImage.objects.filter(session=session).exclude(action=Action.NONE).exists()
 
 
 class BaseCondemned(Exception):
-    """A base that the session adds is being deleted: begin its upload again once the mark is cleared."""
+    """A base that the session brings is being deleted: begin its upload again once the mark is cleared."""
 
 
 class Upload:
     """The upload of one session's bases, `done` of `total` so far."""
 
-    def __init__(self, session: UploadSession, store: ObjectStore, spool: Spool, threads: Executor) -> None:
-        self.session, self._store, self._spool, self._threads = session, store, spool, threads
+    def __init__(self, session: UploadSession, bases: Keeper, threads: Executor) -> None:
+        self.session, self._bases, self._threads = session, bases, threads
         self.done = self.total = 0
         self._counting = threading.Lock()
 
     def run(self, patience: Patience, deadline: float) -> None:
-        """Put every added base that the store lacks; then the session may be merged.
+        """Put every base that the session brings and the store lacks; then the session may be merged.
 
         Raises BaseCondemned, and StoreError when one can't be stored before `deadline` (time.monotonic).
         """
         with step("commit.upload"):
             self._check_marks()
-            added = list(StagedImage.objects.filter(session=self.session, action=Action.ADD).order_by("id"))
-            self.total = len(added)
-            futures = [self._threads.submit(self._put, image, patience, deadline) for image in added]
+            images = list(brought(self.session).order_by("id"))
+            self.total = len(images)
+            futures = [self._threads.submit(self._put, image, patience, deadline) for image in images]
             _all_of(futures)
         with step("commit.uploaded"), write():
             UploadSession.objects.filter(pk=self.session.pk, state=State.COMMITTING).update(uploaded=True)
 
     def _check_marks(self) -> None:
         # After the claim: from then on no mark can be set on what this session adds.
-        added = StagedImage.objects.filter(session=self.session, action=Action.ADD)
-        if Condemned.objects.filter(ident__in=added.values("ident")).exists():
+        if Condemned.objects.filter(ident__in=brought(self.session).values("ident")).exists():
             raise BaseCondemned(self.session.key)
 
     def _put(self, image: StagedImage, patience: Patience, deadline: float) -> None:
         with step("commit.upload"):
-            ensure_base(self._store, self._spool, image, self.session.key, patience, deadline)
+            self._bases.ensure(image, patience, deadline)
         with self._counting:
             self.done += 1
 
@@ -113,50 +103,6 @@ def _all_of(futures: list[Future[None]]) -> None:
         for future in futures:
             future.cancel()
         wait(futures)
-
-
-def ensure_base(
-    store: ObjectStore, spool: Spool, image: StagedImage, key: str, patience: Patience, deadline: float
-) -> None:
-    """See that the store holds the base, byte for byte: present, or put now.
-
-    A name in doubt is asked for again: names of bases are their digests, so a repeat does no harm.
-    """
-    name = names.base(image.ident)
-    for _ in patience.tries():
-        try:
-            if _present(store, name, image):
-                return
-            _put_base(store, spool, image, key, name)
-        except (StoreRefused, ObjectNotFound):
-            raise
-        except StoreError:
-            if time.monotonic() > deadline:
-                raise
-        else:
-            return
-
-
-def _present(store: ObjectStore, name: str, image: StagedImage) -> bool:
-    try:
-        info = store.stat(name, newest=True)
-    except ObjectNotFound:
-        return False
-    md5 = bytes(image.md5 or b"").hex()
-    return info.size == image.byte_size and info.md5 in (None, md5)
-
-
-def _put_base(store: ObjectStore, spool: Spool, image: StagedImage, key: str, name: str) -> None:
-    md5 = bytes(image.md5 or b"").hex()
-    try:
-        with spool.path(key, image.ident).open("rb") as body:
-            store.put(name, body, media_type=BY_NAME[image.format or ""].media_type, md5=md5)
-    except FileNotFoundError:
-        raise StoreRefused(
-            f"the staged bytes of {image.ident} are gone from the spool: send this image again",
-            op="put",
-            name=name,
-        ) from None
 
 
 def answer(session: UploadSession, *, trouble: Callable[[], list[str]]) -> UploadSession:

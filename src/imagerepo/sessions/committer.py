@@ -27,6 +27,7 @@ from imagerepo.durability.writer import Writer
 from imagerepo.errors import Fenced, StoreError, StoreUnavailable
 from imagerepo.sessions import commit as steps
 from imagerepo.sessions import lane, merge
+from imagerepo.sessions.bases import Keeper
 from imagerepo.sessions.counting import counts
 from imagerepo.sessions.models import State, UploadSession
 from imagerepo.sessions.waiters import UNDER_WAY, Waiters
@@ -114,7 +115,7 @@ class Committer:
             raise
 
     def progress(self, session: UploadSession) -> dict[str, Any]:
-        """How far the commit is: objects uploaded, of all that it adds."""
+        """How far the commit is: objects uploaded, of all that it brings."""
         upload = self._uploads.get(session.pk)
         if upload:
             return {"stage": str(session.state), "done": upload.done, "total": upload.total}
@@ -143,7 +144,8 @@ class Committer:
         return None
 
     def _begin(self, session: UploadSession) -> None:
-        upload = steps.Upload(session, self._store, self._spool, self._puts)
+        bases = Keeper(self._store, self._spool, self._writer.disk, session.key)
+        upload = steps.Upload(session, bases, self._puts)
         self._uploads[session.pk] = upload
         self._sessions.submit(self._upload, upload)
 

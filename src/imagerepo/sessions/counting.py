@@ -28,5 +28,5 @@ def counts_of(sessions: Iterable[UploadSession]) -> dict[int, Counts]:
     )
     for pk, action, number, size in staged.values_list("session", "action").annotate(Count("id"), Sum("byte_size")):
         found[pk][action] = number
-        found[pk]["bytes"] += size or 0
+        found[pk]["bytes"] += size or 0 if action == Action.ADD else 0
     return found

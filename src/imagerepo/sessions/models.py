@@ -133,7 +133,8 @@ class StagedImage(Descriptive):
     """Shadow of Image and ImageVersion: one staged change, unseen by browsers until its session is live.
 
     `base_version` is the id of the ImageVersion that the change was made on (null: it was not live).
-    Technical columns are null where the image is live already. The bytes of an `add` lie in the spool.
+    Technical columns are null where the image is live already, unless its base is to be mended by this. The bytes of
+    those that have them lie in the spool.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -153,3 +154,12 @@ class StagedImage(Descriptive):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["session", "ident"], name="staged_once")]
+
+    @property
+    def brings_bytes(self) -> bool:
+        return self.action == Action.ADD or self.md5 is not None
+
+
+def brought(session: UploadSession) -> models.QuerySet[StagedImage]:
+    """What is staged in the session with its bytes."""
+    return StagedImage.objects.filter(models.Q(action=Action.ADD) | models.Q(md5__isnull=False), session=session)

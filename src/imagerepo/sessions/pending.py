@@ -43,7 +43,7 @@ class Pending:
         for change in changes:
             if self._apply(change, number, now):
                 counts[change.action] += 1
-                counts["bytes"] += change.byte_size or 0
+                counts["bytes"] += change.byte_size or 0 if change.action == Action.ADD else 0
         return counts
 
     def _apply(self, change: StagedImage, number: int, now: datetime) -> bool:

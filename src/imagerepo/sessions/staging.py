@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from imagerepo.catalogue import queries
-from imagerepo.catalogue.models import ImageVersion
+from imagerepo.catalogue.models import TECHNICAL_FIELDS, ImageVersion
+from imagerepo.durability import damage
 from imagerepo.durability.gate import write
 from imagerepo.errors import NotInSession
-from imagerepo.sessions import expiry
+from imagerepo.sessions import bases, expiry
 from imagerepo.sessions.metadata import Patch, describe, description
-from imagerepo.sessions.models import Action, StagedImage, UploadSession
+from imagerepo.sessions.models import Action, StagedImage, UploadSession, brought
 from imagerepo.sessions.service import current
 from imagerepo.store.formats import Decoded
 from imagerepo.store.spool import Spooled
@@ -46,19 +47,23 @@ def stage_image(
 ) -> tuple[StagedImage, bool]:
     """Stage received and decoded bytes; true with it if they are a new addition.
 
-    Live bytes become an `update` if `metadata` says anything, else `none`. `filename` and EXIF's time are
-    what an added image has unless `metadata` says otherwise. The spooled file is used up in any case.
+    Live bytes become an `update` if `metadata` says anything, else `none`; they are kept where the store needs them
+    again. `filename` and EXIF's time are what an added image has unless `metadata` says otherwise. The spooled file is
+    used up in any case.
     """
     try:
         spooled.sync()
+        mends = live_version(spooled.ident) is not None and bases.needs_mending(current(), spooled)
         with _changing(session):
             before = staged(session, spooled.ident)
             was_added = before is not None and before.action == Action.ADD
             row = _uploaded(session, spooled, decoded, before)
+            if mends:
+                _bring(row, spooled, decoded)
             row.filename = row.filename or (filename or "" if row.action == Action.ADD else "")
             if metadata:
                 _describe(row, metadata)
-            if row.action == Action.ADD:
+            if row.brings_bytes:
                 current().spool.keep(spooled, session.key)
             row.save()
     except BaseException:
@@ -74,7 +79,7 @@ def stage_metadata(session: UploadSession, ident: str, patch: Patch) -> StagedIm
     with _changing(session):
         row = staged(session, ident)
         if row is None or row.action == Action.NONE:
-            row = _on_live(session, ident, Action.UPDATE, in_place_of=row)
+            row = _kept_on_live(session, ident, Action.UPDATE, in_place_of=row)
         elif row.action == Action.REMOVE:
             raise NotInSession(f"image {ident} is staged for removal: discard that change first")
         _describe(row, patch)
@@ -126,11 +131,11 @@ def discard(session: UploadSession, ident: str) -> None:
 
 
 def lookup(session: UploadSession, idents: Iterable[str]) -> Lookup:
-    """Sort `idents`, in their order, by where their bytes are already."""
+    """Sort `idents`, in their order, by where their bytes are already. Of a damaged base they are nowhere."""
     wanted = list(dict.fromkeys(idents))
-    added = StagedImage.objects.filter(session=session, ident__in=wanted, action=Action.ADD)
-    staged_idents = {row.ident for row in added.only("ident")}
-    live_idents = queries.live_idents(wanted, queries.head()) - staged_idents
+    staged_idents = {row.ident for row in brought(session).filter(ident__in=wanted).only("ident")}
+    damaged = damage.known(current().writer.disk).damaged.keys()
+    live_idents = queries.live_idents(wanted, queries.head()) - staged_idents - damaged
     return Lookup(
         live=[ident for ident in wanted if ident in live_idents],
         staged=[ident for ident in wanted if ident in staged_idents],
@@ -169,33 +174,44 @@ def _uploaded(session: UploadSession, spooled: Spooled, decoded: Decoded, before
     if live_version(spooled.ident) is not None:
         if before is not None and before.action == Action.UPDATE:
             return before
-        return _on_live(session, spooled.ident, Action.NONE, in_place_of=before)
+        return _kept_on_live(session, spooled.ident, Action.NONE, in_place_of=before)
     if before is not None and before.action == Action.UPDATE:
         return _added_again(before, spooled, decoded)
-    return StagedImage(
+    row = StagedImage(
         pk=before.pk if before else None,
         session=session,
         ident=spooled.ident,
         action=Action.ADD,
         staged_at=timezone.now(),
         taken_at=decoded.taken_at,
-        byte_size=spooled.size,
-        md5=bytes.fromhex(spooled.md5),
-        format=decoded.format,
-        width=decoded.width,
-        height=decoded.height,
-        frames=decoded.frames,
-        has_alpha=decoded.has_alpha,
     )
+    _bring(row, spooled, decoded)
+    return row
 
 
 def _added_again(update: StagedImage, spooled: Spooled, decoded: Decoded) -> StagedImage:
     """An update of an image that was removed meanwhile, whose bytes come again: it is added as described."""
     update.action, update.base_version = Action.ADD, None
-    update.byte_size, update.md5 = spooled.size, bytes.fromhex(spooled.md5)
-    update.format, update.frames, update.has_alpha = decoded.format, decoded.frames, decoded.has_alpha
-    update.width, update.height = decoded.width, decoded.height
+    _bring(update, spooled, decoded)
     return update
+
+
+def _bring(row: StagedImage, spooled: Spooled, decoded: Decoded) -> None:
+    """Let the row bring its bytes, of which it then says what they are."""
+    row.byte_size, row.md5 = spooled.size, bytes.fromhex(spooled.md5)
+    row.format, row.frames, row.has_alpha = decoded.format, decoded.frames, decoded.has_alpha
+    row.width, row.height = decoded.width, decoded.height
+
+
+def _kept_on_live(
+    session: UploadSession, ident: str, action: Action, *, in_place_of: StagedImage | None
+) -> StagedImage:
+    """A change made on the live version that brings the bytes which the one in its place brought."""
+    row = _on_live(session, ident, action, in_place_of=in_place_of)
+    if in_place_of is not None and in_place_of.brings_bytes:
+        for name in TECHNICAL_FIELDS:
+            setattr(row, name, getattr(in_place_of, name))
+    return row
 
 
 def _on_live(session: UploadSession, ident: str, action: Action, *, in_place_of: StagedImage | None) -> StagedImage:
@@ -225,7 +241,7 @@ def _drop_unless_staged(session: UploadSession, ident: str) -> None:
     # Under the gate: an upload of the same bytes, just now, keeps its file.
     with write():
         row = staged(session, ident)
-        if row is None or row.action != Action.ADD:
+        if row is None or not row.brings_bytes:
             current().spool.drop(session.key, ident)
 
 

@@ -1,0 +1,106 @@
+"""What is known of damaged bases: a file of the data folder that every process reads, and may change.
+
+Fixity keeps it (reconcile/fixity.py), with how far it has come, and puts a copy into the store. Whoever else sees
+that a base has other bytes, or is whole again, notes it here. A damaged base is not delivered, and is taken when it is
+sent again (sessions/bases.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import ValidationError
+
+from imagerepo.durability.locks import exclusive
+from imagerepo.durability.records import Frozen
+from imagerepo.durability.state import Disk
+from imagerepo.files import write_durably
+
+log = logging.getLogger(__name__)
+
+
+class Damage(Frozen):
+    """A base that is not what its name says, or not there."""
+
+    kind: Literal["corrupt", "missing"]
+    found_at: datetime
+    detail: str
+
+
+class Round(Frozen):
+    """One walk over all images, in the order of their idents, up to `after`. `images` there were when it began."""
+
+    began_at: datetime
+    images: int
+    after: str = ""
+    checked: int = 0
+    bytes: int = 0
+    ended_at: datetime | None = None
+
+
+class Report(Frozen):
+    """The round under way, the last whole one, and every base known to be damaged, by ident, as of `saved_at`."""
+
+    saved_at: datetime | None = None
+    round: Round | None = None
+    last: Round | None = None
+    damaged: dict[str, Damage] = {}
+
+    @property
+    def encoded(self) -> bytes:
+        return self.model_dump_json(indent=1).encode()
+
+
+def known(disk: Disk) -> Report:
+    """What is known on this data folder. Quick: the file is read anew only when it has changed."""
+    try:
+        changed = disk.fixity.stat()
+    except FileNotFoundError:
+        return Report()
+    return _read(disk, changed.st_mtime_ns, changed.st_ino)
+
+
+def of(disk: Disk, ident: str) -> Damage | None:
+    """What is known to be wrong with a base."""
+    return known(disk).damaged.get(ident)
+
+
+def note(disk: Disk, ident: str, found: Damage | None) -> None:
+    """Let a base be known as damaged, or as whole: None."""
+    before = of(disk, ident)
+    if (found and found.kind) == (before and before.kind):
+        return
+    if found:
+        log.error("image %s is damaged: %s", ident, found.detail)
+    else:
+        log.info("image %s is damaged no more", ident)
+    change(disk, lambda report: report.model_copy(update={"damaged": _with(report.damaged, ident, found)}))
+
+
+def change(disk: Disk, how: Callable[[Report], Report]) -> Report:
+    """Change what is known, one process at a time; what it is then."""
+    with exclusive(disk.fixity_lock):
+        changed = how(_read_anew(disk))
+        write_durably(disk.fixity, changed.encoded)
+    return changed
+
+
+def _with(damaged: dict[str, Damage], ident: str, found: Damage | None) -> dict[str, Damage]:
+    others = {key: value for key, value in damaged.items() if key != ident}
+    return others | {ident: found} if found else others
+
+
+@lru_cache(maxsize=4)
+def _read(disk: Disk, changed: int, inode: int) -> Report:
+    return _read_anew(disk)
+
+
+def _read_anew(disk: Disk) -> Report:
+    try:
+        return Report.model_validate_json(disk.fixity.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return Report()

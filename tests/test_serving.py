@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 
 from imagerepo.durability.locks import acquire
 from imagerepo.testing import images
@@ -14,6 +15,7 @@ from imagerepo.testing.servers import Server
 from imagerepo.testing.swift import Swift
 from tests.conftest import NewServer
 from tests.crash import stories
+from tests.failing_disks import no_file_may_grow_beyond
 from tests.processes import children_of, command_line, descendants, workers
 from tests.waiting import until
 from tests.wires import Wire
@@ -148,6 +150,22 @@ def test_a_bad_number_of_seconds_stops_the_start(new_server: NewServer) -> None:
         assert result.returncode == 2
         assert "IMAGEREPO_COMMIT_WAIT_SECONDS" in result.stderr
         assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["the first", "one that restores"])
+def test_a_start_whose_disk_takes_no_more_says_so_in_one_line(new_server: NewServer, begun: bool) -> None:
+    server = new_server()
+    if begun:
+        server.start()
+        server.kill()
+        server.lose_disk()
+    with no_file_may_grow_beyond(2000):
+        result = server.command("serve", "--port", "0")
+    assert result.returncode == 1
+    listening, told = result.stderr.splitlines()
+    assert "listening" in listening
+    assert told.startswith("imagerepo: the local disk ")
+    assert told.endswith("start again")
 
 
 def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path, new_server: NewServer) -> None:

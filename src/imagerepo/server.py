@@ -26,7 +26,8 @@ from granian.server import Server as Granian
 
 from imagerepo.boot import boot
 from imagerepo.config import Config
-from imagerepo.errors import ConfigError, ImagerepoError
+from imagerepo.errors import ConfigError
+from imagerepo.failures import sentence
 from imagerepo.gateway.waiting import Problem, WaitingRoom
 from imagerepo.worker import READY
 
@@ -80,8 +81,11 @@ def _start_repository(config: Config) -> None:
     begun = time.monotonic()
     try:
         started = recovery.start(config)
-    except ImagerepoError as error:
-        say(str(error))
+    except Exception as error:
+        told = sentence(error)
+        if told is None:
+            raise
+        say(told)
         _leave(1)
     _keep.append(started)
     how = "restored from the store" if started.restored else "opened"

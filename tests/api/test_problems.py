@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import html
 import json
+import sqlite3
 
 import pytest
 from django.db import OperationalError
@@ -69,16 +70,24 @@ def test_a_defect_is_answered_without_its_details():
     }
 
 
+def of_sqlite(name: str) -> OperationalError:
+    """As Django passes it on."""
+    cause, error = sqlite3.OperationalError("in its words"), OperationalError("in its words")
+    cause.sqlite_errorname, error.__cause__ = name, cause
+    return error
+
+
 def test_a_full_disk_is_answered_507_wherever_it_is_noticed():
     context = {"request": RequestFactory().get("/somewhere")}
-    answer = handlers.handle(OperationalError("database or disk is full"), context)
-    assert answer is not None and answer.status_code == 507
+    for error in (of_sqlite("SQLITE_FULL"), OSError(errno.ENOSPC, "No space left on device")):
+        answer = handlers.handle(error, context)
+        assert answer is not None and answer.status_code == 507
     assert handlers.handle(OperationalError("no such table"), context) is None
 
 
 def test_a_failing_disk_is_answered_503_wherever_it_is_noticed():
     context = {"request": RequestFactory().get("/somewhere")}
-    for error in (OperationalError("disk I/O error"), OSError(errno.EIO, "Input/output error")):
+    for error in (of_sqlite("SQLITE_IOERR_WRITE"), OSError(errno.EIO, "Input/output error")):
         answer = handlers.handle(error, context)
         assert answer is not None and answer.status_code == 503
         assert json.loads(answer.content)["type"] == "/problems/disk-failing"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import resource
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 from django.db import OperationalError, connection
@@ -23,6 +21,7 @@ from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import Fault, FaultyStore
 from tests.durability.node import Node
+from tests.failing_disks import no_file_may_grow_beyond
 
 NORMAL, FULL = 1, 2
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -387,17 +386,6 @@ def test_the_walk_refuses_a_parent_whose_bytes_changed(node: Node, store: Faulty
     wrong = headers[0].parent.model_copy(update={"digest": "0" * 64})
     with pytest.raises(Damaged, match="was linked"):
         chain.follow(store, wrong, Patience())
-
-
-@contextmanager
-def no_file_may_grow_beyond(size: int) -> Iterator[None]:
-    """The disk refuses to write more: SQLite sees an I/O error, as it would of a broken one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_failed_is_not_kept(node: Node) -> None:

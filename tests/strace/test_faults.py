@@ -39,7 +39,7 @@ def test_a_commit_is_durable_or_not_told_so(grounds: Grounds, shard: int, tmp_pa
         ground = grounds.begun.copied(tmp_path / "hurt", disk=False)
         story = _hurt(ground, "commit", case)
         try:
-            _judge_the_answers(story)
+            _judge_the_answers(story, case.harm)
             _is_whole(ground, story, _may_be_shown(story))
         except BaseException as error:
             error.add_note(f"{case.harm} at {case.place}; told: {story.told}")
@@ -88,10 +88,14 @@ def _hurt(ground: Ground, story: str, case: Case) -> Story:
     return told
 
 
-def _judge_the_answers(story: Story) -> None:
+def _judge_the_answers(story: Story, harm: Harm) -> None:
+    """Failures are told as such; and where a commit only goes on, as the disk fails for good, /readyz says that."""
     for told in story.told:
         if "status" in told and told["status"] >= 400:
             assert told["status"] in FAILING and told["type"] == "application/problem+json", told
+    goes_on = any(told.get("step") == "commit" and told["status"] == 202 for told in story.told)
+    if goes_on and harm.lasting:
+        assert {told["ready"] for told in story.told if "ready" in told} <= {503}
 
 
 def _may_be_shown(story: Story) -> list[dict[str, str]]:

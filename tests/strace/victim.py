@@ -70,6 +70,7 @@ def main() -> None:
         until(lambda: ident_of(WARM) in titles(client))  # a busy machine may take longer than the commit's answer
         _ready(teller)
         commit_a_session(client, AFTER, NEW, FIRST, SECOND, tell=teller.tell)
+        teller.tell(ready=client.get("/readyz").status_code)
         teller.tell(listing=titles(client))
     teller.wait()
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Any
 
-from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from rest_framework import exceptions as drf
 
 from imagerepo.api.answers import answer
 from imagerepo.api.problems import BAD_REQUEST, FORBIDDEN, INTERNAL_ERROR, NOT_FOUND, Kind, kind_of, members
 from imagerepo.errors import DiskFails, ImagerepoError, SpoolFull
+from imagerepo.failures import of_the_disk
 
 MEDIA_TYPE = "application/problem+json"
 CHALLENGE = 'Bearer realm="imagerepo"'
@@ -69,10 +68,10 @@ def _headers(kind: Kind) -> dict[str, str]:
 
 
 def _of_the_disk(error: Exception) -> ImagerepoError | None:
-    """What a failing disk means. SQLite tells of it in words only."""
-    said = str(error) if isinstance(error, OperationalError) else ""
-    if "disk is full" in said:
+    """What the client is told where the local disk fails."""
+    failure = of_the_disk(error)
+    if failure is None:
+        return None
+    if failure.full:
         return SpoolFull("the local disk is full: the change was not written")
-    if "disk I/O error" in said or (isinstance(error, OSError) and error.errno == errno.EIO):
-        return DiskFails("the local disk fails: the change was not written")
-    return None
+    return DiskFails("the local disk fails: the change was not written")

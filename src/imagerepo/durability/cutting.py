@@ -61,8 +61,8 @@ def cut_delta(pages: Pages, outbox: Outbox, place: Place, since: Position) -> En
 def cut_base(pages: Pages, outbox: Outbox, scratch: Path, place: Place) -> Entry:
     """Copy the database as it stands, compress it in parts, and put its record into the outbox.
 
-    Raises Doubtful and Damaged as `Pages.base` does, and OSError where the disk is full: then nothing
-    is owed.
+    Raises Doubtful, Damaged and DiskFails as `Pages.base` does, and OSError where the disk is full: then
+    nothing is owed.
     """
     with step("snapshot.cut"):
         outbox.sweep()

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.records import Position
-from imagerepo.errors import Damaged, Doubtful
+from imagerepo.errors import Damaged, DiskFails, Doubtful
 
 WAL_HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
@@ -121,7 +121,7 @@ class Pages:
     def base(self, target: Path) -> Cut:
         """Copy the database to `target` exactly as committed now; writers wait only while the log is read.
 
-        Raises Doubtful when the log can't be read for certain, Damaged when the copy is not sound.
+        Raises Doubtful when the log can't be read for certain, Damaged when the copy is not sound, DiskFails.
         """
         hold = connect(self.path)
         try:
@@ -130,7 +130,7 @@ class Pages:
                 _read(hold)  # its mark keeps both the file and these frames from changing
                 head, raw = self._read_log(frames)
             pages, page_count = self._last_versions(head, raw)
-            subprocess.run(["cp", "--reflink=auto", "--", self.path, target], check=True)
+            _copy(self.path, target)
             write_pages(target, pages, page_count, self.page_size)
         finally:
             hold.close()
@@ -248,6 +248,14 @@ class Pages:
     def _numbers(self, raw: memoryview, after: int) -> set[int]:
         starts = range(after * self._frame_bytes, len(raw), self._frame_bytes)
         return {struct.unpack_from(">I", raw, start)[0] for start in starts}
+
+
+def _copy(database: Path, target: Path) -> None:
+    copying = subprocess.run(
+        ["cp", "--reflink=auto", "--", database, target], stderr=subprocess.PIPE, text=True, check=False
+    )
+    if copying.returncode:
+        raise DiskFails(f"the database can't be copied: {copying.stderr.strip()}")
 
 
 def _require(holds: bool, otherwise: str) -> None:

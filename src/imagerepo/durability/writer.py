@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from imagerepo.durability import chain, epochs
@@ -21,6 +22,7 @@ from imagerepo.durability.records import Header, Manifest
 from imagerepo.durability.settle import Patience, settle
 from imagerepo.durability.state import ChainState, Disk, Final
 from imagerepo.errors import Damaged, Doubtful, Fenced, SpoolFull
+from imagerepo.failures import DiskFailure
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
 
@@ -39,6 +41,7 @@ class Writer:
         self.disk, self.store = disk, store
         self._outbox = Outbox(disk.outbox)
         self._pages: Pages | None = None
+        self._disk_failure: tuple[datetime, DiskFailure] | None = None
         self.patience = Patience(
             stop=stop, report=disk.report_trouble, recovered=disk.clear_trouble, refusals_end=refusals_end
         )
@@ -69,7 +72,20 @@ class Writer:
         trouble = self.disk.trouble()
         if trouble:
             reasons.append(f"the object store fails since {trouble.since:%Y-%m-%dT%H:%M:%SZ}: {trouble.reason}")
+        if self._disk_failure:
+            since, failure = self._disk_failure
+            reasons.append(f"the local disk fails since {since:%Y-%m-%dT%H:%M:%SZ}: {failure.says}")
         return reasons
+
+    @property
+    def disk_fails(self) -> bool:
+        """Whether the local disk does, as far as this process has noticed."""
+        return self._disk_failure is not None
+
+    def note_disk_failure(self, failure: DiskFailure | None) -> None:
+        """Note what the disk says, or that it works again. In this process alone: such a disk keeps no note of it."""
+        since = self._disk_failure[0] if self._disk_failure else datetime.now(UTC)
+        self._disk_failure = (since, failure) if failure else None
 
     def look_for_newer_epoch(self) -> None:
         """Ask the store; raises Fenced, and marks this disk so, where a newer epoch exists."""

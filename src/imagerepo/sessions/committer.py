@@ -25,6 +25,7 @@ from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.durability.upkeep import Upkeep
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import Fenced, StoreError, StoreUnavailable
+from imagerepo.failures import of_the_disk
 from imagerepo.sessions import commit as steps
 from imagerepo.sessions import lane, merge
 from imagerepo.sessions.bases import Keeper
@@ -161,8 +162,9 @@ class Committer:
             return
         except StoreError as error:
             merge.give_back(upload.session, "store-unavailable", f"an image could not be stored: {error}")
-        except Exception:
+        except Exception as error:
             log.exception("the upload of session %s broke off; it is tried again", upload.session.key)
+            self._note(error)
             self._put_aside(upload)
         finally:
             self._uploads.pop(upload.session.pk, None)
@@ -171,6 +173,10 @@ class Committer:
     def _put_aside(self, upload: steps.Upload) -> None:
         """Leave it to a later tick: a thread that waited here would be missing for other sessions."""
         self._aside.append(upload.session)
+
+    def _note(self, error: Exception) -> None:
+        if failure := of_the_disk(error):
+            self._writer.note_disk_failure(failure)
 
     def _await(self, session: UploadSession, settled: threading.Event, deadline: float) -> None:
         """Wait until the session is settled, or nothing will come of it here; `session` is its row then."""
@@ -185,10 +191,16 @@ class Committer:
                 return
 
     def _give_up_in_trouble(self, session: UploadSession) -> None:
-        """At the deadline, with the store failing, a session not merged yet goes back: then that is the answer."""
+        """At the deadline, with store or disk failing, a session not merged yet goes back: then that is the answer."""
         trouble = self._writer.trouble()
         if trouble and session.state == State.COMMITTING:
-            merge.give_back(session, "store-unavailable", f"nothing was committed: {trouble[0]}")
+            try:
+                code = "disk-failing" if self._writer.disk_fails else "store-unavailable"
+                merge.give_back(session, code, f"nothing was committed: {'; '.join(trouble)}")
+            except Exception as error:
+                if of_the_disk(error) is None:
+                    raise
+                session.refresh_from_db()  # the disk doesn't take that either: it goes on
 
     def _run_lane(self) -> None:
         while not self._stop.is_set():
@@ -196,11 +208,14 @@ class Committer:
             self._wake.clear()
             try:
                 self._tick()
+                if not (self._aside or self._uploads):
+                    self._writer.note_disk_failure(None)
                 self._waiters.look()
             except (Stopped, Fenced):
                 self._waiters.wake_all()
-            except Exception:
+            except Exception as error:
                 log.exception("the lane broke off; it is tried again")
+                self._note(error)
         connection.close()
 
     def _tick(self) -> None:

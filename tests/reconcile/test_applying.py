@@ -15,8 +15,7 @@ import pytest
 from imagerepo.catalogue.models import AuditEntry, Condemned, Revision
 from imagerepo.durability.gate import write
 from imagerepo.errors import ApplyUnderWay, PlanNotFound, PlanNotReady, StalePlan, TooLargeAShare
-from imagerepo.reconcile import orders, purge
-from imagerepo.reconcile import runner as running
+from imagerepo.reconcile import carrying, orders, purge
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.plans import State
 from imagerepo.reconcile.runner import Runner
@@ -44,7 +43,7 @@ def repair(tmp_path: Path) -> Iterator[Repairing]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What broke off is tried again at once."""
-    monkeypatch.setattr(running, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(carrying, "RETRY_SECONDS", 0.0)
 
 
 def names_of(repair: Repairing, prefix: str = "images/") -> set[str]:

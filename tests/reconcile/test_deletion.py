@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from pathlib import Path
 
@@ -130,6 +130,27 @@ def test_a_commit_that_finds_its_object_there_waits_for_the_deletion(worker: Wor
         assert waits(worker, session)
         pause.end()
         assert deleting.result() == {IDENT: Outcome.DELETED}
+    assert worker.commit(session).state == State.LIVE
+    assert stored(worker) == X
+    deleter.close()
+
+
+def test_of_two_threads_that_delete_one_base_neither_clears_the_others_mark(
+    worker: Worker, deleter: Deleter, clock: Clock
+) -> None:
+    paused = Pausing(worker.images)
+    deleter = Deleter(paused, worker.writer, settling_seconds=SETTLING, clock=clock)
+    with ThreadPoolExecutor() as threads, paused.before("delete") as pause:
+        deleting = threads.submit(in_thread, lambda: deleter.delete([IDENT], grace=NO_GRACE))
+        pause.reached()
+        again = threads.submit(in_thread, lambda: deleter.delete([IDENT], grace=NO_GRACE))
+        settling = threads.submit(in_thread, deleter.clear_settled)
+        wait([again, settling], timeout=1, return_when="FIRST_COMPLETED")
+        assert marks() == {IDENT}
+        assert waits(worker, session := worker.stage(X))
+        pause.end()
+        assert deleting.result() == {IDENT: Outcome.DELETED}
+        assert again.result().keys() == {IDENT}
     assert worker.commit(session).state == State.LIVE
     assert stored(worker) == X
     deleter.close()

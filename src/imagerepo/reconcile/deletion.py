@@ -61,6 +61,8 @@ class _NothingToCondemn(Exception):
 class Deleter:
     """Deletes bases that no row refers to, beside live commits. One process of a data folder at a time has one.
 
+    Several threads of it may call: batches go one after another, as two at once could clear each other's marks.
+
     `settling_seconds`: how long a request to the store can be under way at most, after it was sent. Marks that
     it finds when it is made are held as long: whoever set them may have sent the DELETE a moment ago.
     """
@@ -79,6 +81,7 @@ class Deleter:
         self._threads = ThreadPoolExecutor(threads, "delete")
         self._guard = _Guard(writer, settling_seconds * GUARD_SHARE, clock)
         self._held: dict[str, float] = {}
+        self._working = threading.Lock()
         self._hold(str(ident) for ident in Condemned.objects.values_list("ident", flat=True))
 
     def close(self) -> None:
@@ -91,17 +94,19 @@ class Deleter:
         """
         outcomes: dict[str, Outcome] = {}
         for start in range(0, len(idents), BATCH):
-            outcomes |= self._delete(idents[start : start + BATCH], grace)
+            with self._working:
+                outcomes |= self._delete(idents[start : start + BATCH], grace)
         return outcomes
 
     def clear_settled(self) -> int:
         """Clear the marks of which no DELETE can be under way any more; how many are still held."""
-        now = self._clock()
-        settled = [ident for ident, since in self._held.items() if now - since > self._settling]
-        self._clear(settled)
-        for ident in settled:
-            del self._held[ident]
-        return len(self._held)
+        with self._working:
+            now = self._clock()
+            settled = [ident for ident, since in self._held.items() if now - since > self._settling]
+            self._clear(settled)
+            for ident in settled:
+                del self._held[ident]
+            return len(self._held)
 
     def _delete(self, idents: Sequence[str], grace: timedelta) -> dict[str, Outcome]:
         youngest = datetime.now(UTC) - grace

@@ -1,0 +1,80 @@
+"""Carrying plans out, one after another, from wherever each stands; those that nobody needs any more are forgotten."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from imagerepo.errors import Fenced
+from imagerepo.reconcile import planning
+from imagerepo.reconcile.applying import Applying
+from imagerepo.reconcile.deletion import Deleter
+from imagerepo.reconcile.plans import Plan, Plans, State
+from imagerepo.sessions.service import Service
+
+RETRY_SECONDS = 5.0
+"""Until a plan that broke off is gone on with."""
+TRIES = 5
+"""How often a plan may break off at one checkpoint, before it has failed."""
+KEPT_SECONDS = 7 * 86400.0
+"""How long a plan is kept after its last change."""
+
+log = logging.getLogger(__name__)
+
+
+class Carrier:
+    """Makes and applies the plans of a data folder. One process of it at a time has one."""
+
+    def __init__(self, service: Service, deleter: Deleter) -> None:
+        self._service, self._deleter = service, deleter
+        self._plans = Plans(service.writer.disk)
+        self._broken: tuple[Plan, int] | None = None
+        self._not_before = 0.0
+
+    def look(self) -> None:
+        """Carry out the plan that is next, to its end. Raises Fenced."""
+        plan = self._next()
+        if plan and time.monotonic() >= self._not_before:
+            self._carry_out(plan)
+
+    def _next(self) -> Plan | None:
+        """The plan to be gone on with; those that nobody needs any more are taken away meanwhile."""
+        for plan in self._plans.all():
+            if plan.under_way:
+                return plan
+            if self._plans.age(plan) > KEPT_SECONDS:
+                self._forget(plan)
+        return None
+
+    def _forget(self, plan: Plan) -> None:
+        with self._plans.changing():
+            if self._plans.find(plan.id) == plan:
+                self._plans.remove(plan)
+
+    def _carry_out(self, plan: Plan) -> None:
+        try:
+            if plan.state == State.PLANNING:
+                planning.carry_out(self._service, self._plans, plan)
+            else:
+                self._apply(plan)
+        except Fenced:
+            raise
+        except Exception as error:
+            log.warning("plan %s broke off: %s", plan.id, error, exc_info=True)
+            self._note_failure(plan, error)
+
+    def _apply(self, plan: Plan) -> None:
+        applying = Applying(self._service, self._deleter, self._plans)
+        try:
+            applying.run(plan)
+        finally:
+            applying.close()
+
+    def _note_failure(self, before: Plan, error: Exception) -> None:
+        """Wait a little; a plan that does not get on any more has failed."""
+        self._not_before = time.monotonic() + RETRY_SECONDS
+        now = self._plans.find(before.id)
+        tries = self._broken[1] + 1 if self._broken and self._broken[0] == now else 1
+        self._broken = (now, tries)
+        if tries >= TRIES:
+            self._plans.save(now.having(state=State.FAILED, reason=f"it broke off {tries} times: {error}"))

@@ -1,0 +1,68 @@
+"""What the runner does without any plan: deletions settle, purged objects go, history ends, bases are read again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+
+from imagerepo.catalogue.models import Purged
+from imagerepo.errors import StoreError
+from imagerepo.reconcile import history, purge
+from imagerepo.reconcile.deletion import Deleter
+from imagerepo.reconcile.fixity import Fixity
+from imagerepo.sessions.service import Service
+
+RETRY_SECONDS = 5.0
+"""Until the store is asked again for what it did not do."""
+HISTORY_SECONDS = 3600.0
+"""How often it is looked whether history has grown beyond its horizon."""
+
+log = logging.getLogger(__name__)
+
+
+class Deletions:
+    """Marks are cleared in their time, whoever left them; the objects of what was purged go, and old versions."""
+
+    def __init__(self, service: Service, deleter: Deleter) -> None:
+        self._service, self._deleter = service, deleter
+        self._purge_not_before = self._history_not_before = 0.0
+
+    def look(self) -> None:
+        """Do what is due. Raises Fenced and Stopped."""
+        self._deleter.clear_settled()
+        self._carry_out_purges()
+        self._end_history()
+
+    def _carry_out_purges(self) -> None:
+        if time.monotonic() >= self._purge_not_before and Purged.objects.filter(gone=False).exists():
+            left = purge.carry_out(self._service.store, self._deleter)
+            self._purge_not_before = time.monotonic() + RETRY_SECONDS if left else 0.0
+
+    def _end_history(self) -> None:
+        kept = self._service.config.history_seconds
+        if kept and time.monotonic() >= self._history_not_before:
+            self._history_not_before = time.monotonic() + HISTORY_SECONDS
+            history.forget(self._service.writer, history.horizon_at(timedelta(seconds=kept)), actor="history")
+
+
+class Checks:
+    """Fixity, begun when the store first answers."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._fixity: Fixity | None = None
+        self._not_before = 0.0
+
+    def look(self) -> None:
+        """Read what is due, a few at a time."""
+        if time.monotonic() < self._not_before:
+            return
+        service = self._service
+        try:
+            if self._fixity is None:
+                self._fixity = Fixity(service.store, service.writer.disk, days=service.config.fixity_days)
+            self._fixity.look()
+        except StoreError as error:
+            log.warning("the bases can't be checked now: %s", error)
+            self._not_before = time.monotonic() + RETRY_SECONDS

@@ -30,7 +30,7 @@ import results
 import scene
 from imagerepo.config import get_config
 from imagerepo.durability import chain, fetching, restore
-from imagerepo.durability.pages import quick_check
+from imagerepo.durability.checks import quick_check
 from imagerepo.durability.records import decode
 from imagerepo.durability.settle import Patience
 from imagerepo.sessions import commit, lane

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from imagerepo.durability import pages
+from imagerepo.durability import checks, pages
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.pages import Pages
 from imagerepo.durability.restore import install
@@ -57,7 +57,7 @@ class Copy:
         return delta
 
     def rows(self) -> list[int]:
-        pages.quick_check(self.path)
+        checks.quick_check(self.path)
         return rows(self.path)
 
 
@@ -308,7 +308,7 @@ def test_a_log_left_beside_a_restored_file_is_not_replayed_into_it(tmp_path: Pat
     code = """
 import os, sys
 from pathlib import Path
-from imagerepo.durability import pages
+from imagerepo.durability import checks, pages
 c = pages.connect(Path(sys.argv[1]))
 c.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
 c.execute("INSERT INTO t VALUES (1, 1)")
@@ -329,7 +329,7 @@ def test_the_position_is_found_in_the_log_until_the_log_begins_anew(database: Pa
     code = """
 import os, sys
 from pathlib import Path
-from imagerepo.durability import pages
+from imagerepo.durability import checks, pages
 path = Path(sys.argv[1])
 c = pages.connect(path)
 c.execute("INSERT INTO t VALUES (1, 1)")
@@ -354,12 +354,12 @@ def test_a_malformed_file_is_told_from_a_sound_one(database: Path, cutter: Pages
     insert(database, *range(100), size=3000)
     base = tmp_path / "base"
     cutter.base(base)
-    pages.quick_check(base)
+    checks.quick_check(base)
     with base.open("r+b") as file:
         file.seek(5 * 4096)
         file.write(b"\xff" * 4096 * 3)
     with pytest.raises(Damaged, match="not a sound database"):
-        pages.quick_check(base)
+        checks.quick_check(base)
 
 
 def test_only_cuts_in_between_are_no_change(database: Path, cutter: Pages, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imagerepo.durability import pages
+from imagerepo.durability import checks
 from imagerepo.durability.pages import Pages
 from tests.durability.together import Shared
 
@@ -50,7 +50,7 @@ def test_processes_that_write_read_and_cut_at_once_lose_nothing(
     shared = Shared(tmp_path)
     with closing(Pages(shared.database, shared.gate)) as cutter:
         shared.cut(cutter)
-    pages.quick_check(shared.copy)
+    checks.quick_check(shared.copy)
     for first, last in written:
         assert last > first
         assert shared.copied(first, last) == last - first + 1

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from imagerepo.durability import chain
+from imagerepo.durability.checks import check_header, quick_check
 from imagerepo.durability.deltas import apply
 from imagerepo.durability.fetching import Base, Progress, fetch, unseen
-from imagerepo.durability.pages import check_header, quick_check
 from imagerepo.durability.records import Header
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Weight

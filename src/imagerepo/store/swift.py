@@ -7,19 +7,16 @@ a container of its own beside it: creating one answers 201 to the first and 202 
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from http.client import HTTPException
 from typing import Any, BinaryIO, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
 import requests
 import swiftclient.client as swift
-import urllib3.exceptions
 from swiftclient.exceptions import ClientException
 
 from imagerepo.errors import ObjectNotFound, StoreRefused, StoreUnavailable
@@ -30,26 +27,13 @@ from imagerepo.store.reading import FileReader
 from imagerepo.store.swift_answers import listed_info, modified, object_info
 from imagerepo.store.swift_auth import Access, Credentials
 from imagerepo.store.swift_containers import epoch_containers
-
-log = logging.getLogger(__name__)
+from imagerepo.store.swift_failures import TRANSPORT_ERRORS, answered, unanswered
 
 T = TypeVar("T")
 _Entries: TypeAlias = list[dict[str, Any]]
 
 CHUNK_BYTES = 1 << 16
 LISTING_PAGE = 1000
-
-_TRANSPORT_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError)
-_PASSING = frozenset({408, 409, 425, 429, 498, 499, 500, 502, 503, 504})
-_NOT_CARRIED_OUT = frozenset({425, 429, 498})
-_HINTS = {
-    401: "look at the credentials",
-    403: "this user may not do that: look at its role and the container's ACL",
-    413: "too large, or a quota is used up",
-    416: "the range begins beyond the object's end",
-    422: "the body is not the one that its MD5 says",
-    507: "the cluster has no room",
-}
 
 
 class SwiftStore:
@@ -285,7 +269,7 @@ class _Body:
     def read(self, size: int) -> bytes:
         try:
             chunk: bytes = self._answer.raw.read(size)
-        except _TRANSPORT_ERRORS as error:
+        except TRANSPORT_ERRORS as error:
             raise StoreUnavailable(f"get {self._name}: the body broke off", op="get", name=self._name) from error
         return chunk
 
@@ -297,40 +281,11 @@ def _translated(send: Callable[[_Line], T], line: _Line) -> T:
     try:
         return send(line)
     except ClientException as error:
-        raise _answered(error) from error
-    except _TRANSPORT_ERRORS as error:
-        raise _unanswered(error) from error
-
-
-def _answered(error: ClientException) -> AttemptFailed:
-    status = error.http_status
-    if status is None:
-        return AttemptFailed(str(error))
-    passing = status in _PASSING
-    return AttemptFailed(
-        f"Swift answered {status} {error.http_reason}",
-        status=status,
-        passing=passing,
-        lost=passing and status not in _NOT_CARRIED_OUT,
-        hint=_HINTS.get(status, ""),
-    )
-
-
-def _unanswered(error: Exception) -> AttemptFailed:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return AttemptFailed("Swift shows a certificate that is not trusted", hint="name its authority in OS_CACERT")
-    log.info("no answer from Swift: %s", error)  # it names hosts and ports, which are nobody's business
-    if _never_sent(error):
-        return AttemptFailed("Swift can't be reached", passing=True)
-    late = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError)
-    return AttemptFailed(
-        "Swift did not answer in time" if late else "the connection to Swift broke off", passing=True, lost=True
-    )
-
-
-def _never_sent(error: Exception) -> bool:
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(error, requests.ConnectTimeout) or isinstance(reason, urllib3.exceptions.NewConnectionError)
+        if error.http_status is None:
+            raise AttemptFailed(str(error)) from error
+        raise answered(error.http_status, error.http_reason) from error
+    except TRANSPORT_ERRORS as error:
+        raise unanswered(error) from error
 
 
 def _newest(newest: bool) -> dict[str, str]:

@@ -6,17 +6,17 @@ import pytest
 from imagerepo.config import get_config
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
-from imagerepo.store.objects import ObjectStore
+from imagerepo.testing.faulty import FaultyStore
 from tests.durability.node import Node
 
 
 @pytest.fixture
-def store() -> ObjectStore:
-    return Door(MemoryStore())
+def store() -> FaultyStore:
+    return FaultyStore(Door(MemoryStore()))
 
 
 @pytest.fixture
-def new_node(tmp_path: Path, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Node]]:
+def new_node(tmp_path: Path, store: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Node]]:
     monkeypatch.setenv("IMAGEREPO_DATA_DIR", str(tmp_path))
     nodes: list[Node] = []
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 from django.db import connection
 from django.utils import timezone
@@ -19,6 +21,9 @@ from imagerepo.durability.writer import Writer
 from imagerepo.sessions import commit, lane, merge, recovery
 from imagerepo.sessions.models import Action, StagedImage, State, UploadSession
 from imagerepo.store.objects import ObjectStore
+
+A, B, C, D = (digit * 64 for digit in "abcd")
+"""Idents of images, of which only the rows are there."""
 
 
 @dataclass
@@ -119,3 +124,6 @@ class Node:
 
     def states(self) -> dict[str, str]:
         return dict(UploadSession.objects.values_list("key", "state"))
+
+
+NewNode: TypeAlias = Callable[[], Node]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,11 +12,9 @@ from imagerepo.durability import ancestry, bases, chain, epochs, retention
 from imagerepo.durability.settle import Patience
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
-from tests.durability.node import Node
+from tests.durability.node import A, B, C, NewNode, Node
 
-A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 OTHER = "0123456789abcdef"
-NewNode = Callable[[], Node]
 
 
 def unreachable(node: Node, *, before: datetime | None = None) -> list[str]:

@@ -13,17 +13,8 @@ from imagerepo.durability.state import Weight
 from imagerepo.errors import Fenced
 from imagerepo.sessions import merge
 from imagerepo.store import names
-from imagerepo.store.door import Door
-from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import FaultyStore
-from tests.durability.node import Node
-
-A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
-
-
-@pytest.fixture
-def store() -> FaultyStore:
-    return FaultyStore(Door(MemoryStore()))
+from tests.durability.node import A, B, C, D, Node
 
 
 def reads(store: FaultyStore, work: Callable[[], object]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 
 import pytest
 
@@ -14,10 +13,7 @@ from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectStore
-from tests.durability.node import Node
-
-A, B = ("a" * 64, "b" * 64)
-NewNode = Callable[[], Node]
+from tests.durability.node import A, NewNode, Node
 
 
 def put(store: ObjectStore, name: str, content: bytes = b"x") -> None:

@@ -18,9 +18,8 @@ from imagerepo.durability.settle import Patience
 from imagerepo.errors import Damaged
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
-from tests.durability.node import Node
+from tests.durability.node import A, B, Node
 
-A, B = ("a" * 64, "b" * 64)
 ONCE = Patience(most_questions=1)
 
 

@@ -17,18 +17,11 @@ from imagerepo.durability.upkeep import Upkeep
 from imagerepo.errors import Fenced
 from imagerepo.sessions import lane
 from imagerepo.store import names
-from imagerepo.store.door import Door
-from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import FaultyStore
 from tests.durability.node import Node
 from tests.waiting import until
 
 ONCE = Patience(most_questions=1)
-
-
-@pytest.fixture
-def store() -> FaultyStore:
-    return FaultyStore(Door(MemoryStore()))
 
 
 def put(store: FaultyStore, name: str, content: bytes) -> None:

@@ -4,9 +4,7 @@ from collections.abc import Callable
 
 from imagerepo.sessions import lane, merge
 from imagerepo.sessions.models import State
-from tests.durability.node import Node
-
-A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+from tests.durability.node import A, B, C, Node
 
 
 def test_a_first_start_opens_epoch_1_with_an_empty_catalogue(node: Node) -> None:

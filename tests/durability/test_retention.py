@@ -14,18 +14,10 @@ from imagerepo.durability.records import Manifest
 from imagerepo.durability.settle import Patience
 from imagerepo.errors import Fenced
 from imagerepo.store import names
-from imagerepo.store.door import Door
-from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import FaultyStore
-from tests.durability.node import Node
+from tests.durability.node import A, B, C, D, Node
 
 PATIENCE = Patience(most_questions=1)
-A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
-
-
-@pytest.fixture
-def store() -> FaultyStore:
-    return FaultyStore(Door(MemoryStore()))
 
 
 def plan(node: Node, cutoff: datetime) -> retention.Plan:

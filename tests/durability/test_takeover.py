@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import threading
-from collections.abc import Callable
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError
 
-from imagerepo.config import get_config
-from imagerepo.durability import chain
 from imagerepo.durability.settle import Patience, Stopped
-from imagerepo.errors import ConfigError, Damaged, Fenced, StoreRefused, StoreUnavailable
-from imagerepo.sessions import lane, tokens
-from imagerepo.sessions.actors import identify
+from imagerepo.errors import Fenced, StoreRefused
+from imagerepo.sessions import lane
 from imagerepo.sessions.models import State
 from imagerepo.store import names
-from imagerepo.store.door import Door
-from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import Fault, FaultyStore
-from tests.durability.node import Node
+from tests.durability.node import A, B, C, NewNode, Node
 from tests.failing_disks import no_file_may_grow_beyond
-
-NORMAL, FULL = 1, 2
-A, B, C = ("a" * 64, "b" * 64, "c" * 64)
-NewNode = Callable[[], Node]
-
-
-@pytest.fixture
-def store() -> FaultyStore:
-    return FaultyStore(Door(MemoryStore()))
 
 
 def die_at_next_put(node: Node, store: FaultyStore, name: str, fault: Fault) -> None:
@@ -196,69 +180,6 @@ def test_a_starter_that_dies_before_its_opening_record_leaves_the_chain_alone(
     assert first.live() == {A}
 
 
-def test_a_disk_ahead_of_what_the_store_shows_refuses_to_start(node: Node, store: FaultyStore) -> None:
-    node.commit(A)
-    newest = node.writer.state.final.name
-    node.die()
-    store.delete([newest])
-    with pytest.raises(Damaged, match="old copy"):
-        node.start()
-
-
-def test_an_empty_store_is_no_first_start_for_a_disk_with_a_history(new_node: NewNode) -> None:
-    node = new_node().start()
-    node.commit(A)
-    node.die()
-    node.store = Door(MemoryStore())
-    with pytest.raises(Damaged, match="the store is empty"):
-        node.start()
-
-
-def test_another_repositorys_store_is_refused(new_node: NewNode) -> None:
-    node, other = new_node().start(), new_node()
-    node.die()
-    other.store = Door(MemoryStore())
-    other.start().commit(A)
-    other.die()
-    node.store = other.store
-    with pytest.raises(Damaged, match="another repository"):
-        node.start()
-
-
-def test_records_that_are_listed_but_cannot_be_read_stop_the_start(node: Node, store: FaultyStore) -> None:
-    node.commit(A)
-    name = node.writer.state.final.name
-    node.lose_disk()
-    record = names.parse(name)
-    assert isinstance(record, names.Record)
-    store.delete([names.record(1, record.writer, 0)])
-    with pytest.raises(Damaged, match=r"lists .* but answers that it is absent"):
-        node.start()
-
-
-@pytest.mark.parametrize("what", ["record", "part"])
-def test_a_damaged_chain_is_named_and_nothing_is_served(node: Node, store: FaultyStore, what: str) -> None:
-    node.commit(A)
-    headers = list(node.writer.snapshots())
-    name = headers[0].name if what == "record" else headers[-1].parts[0].name
-    with store.get(name) as reader:
-        content = bytearray(reader.read())
-    content[len(content) // 2] ^= 1
-    store.put(name, io.BytesIO(content), media_type="x/y")
-    node.lose_disk()
-    with pytest.raises(Damaged, match=name):
-        node.start()
-
-
-def test_a_missing_part_is_named(node: Node, store: FaultyStore) -> None:
-    node.commit(A)
-    part = list(node.writer.snapshots())[-1].parts[0].name
-    store.delete([part])
-    node.lose_disk()
-    with pytest.raises(Damaged, match=part):
-        node.start()
-
-
 def test_a_power_cut_that_took_the_merge_makes_the_disk_worthless(node: Node, store: FaultyStore) -> None:
     """The record arrived, but the log lost it: the rows on this disk are not the chain's end."""
     node.stage(A)
@@ -268,124 +189,6 @@ def test_a_power_cut_that_took_the_merge_makes_the_disk_worthless(node: Node, st
     node.start()
     assert node.started.restored
     assert node.live() == {A}
-
-
-def test_the_chain_reads_back_to_its_beginning(node: Node) -> None:
-    node.commit(A)
-    node.commit(B)
-    node.lose_disk()
-    node.start()
-    headers = list(node.writer.snapshots())
-    assert [header.sequence for header in headers] == [4, 3, 2, 1]
-    assert [header.head_after for header in headers] == [2, 2, 1, 0]
-    assert [header.epoch for header in headers] == [2, 1, 1, 1]
-    assert headers[-1].parent is None
-
-
-def test_listing_snapshots_does_not_wait_for_a_store_that_fails(node: Node, store: FaultyStore) -> None:
-    store.fail("get", "unavailable", name="db/", times=100)
-    with pytest.raises(StoreUnavailable):
-        next(node.writer.snapshots())
-
-
-def test_commits_ship_what_they_changed_and_no_more(node: Node) -> None:
-    for number in range(4):
-        node.commit(f"{number:064x}")
-    headers = list(node.writer.snapshots())
-    assert [header.kind for header in headers] == ["delta"] * 4 + ["base"]
-    database = headers[0].page_count * headers[0].page_size
-    assert all(header.payload_bytes < database / 10 for header in headers[:4])
-
-
-def test_a_start_ships_a_delta_too(node: Node) -> None:
-    node.commit(A)
-    node.die()
-    node.start()
-    assert next(node.writer.snapshots()).kind == "delta"
-    node.lose_disk()
-    node.start()
-    assert next(node.writer.snapshots()).kind == "delta"
-    assert node.live() == {A}
-
-
-def test_a_log_in_doubt_costs_a_base_and_nothing_else(node: Node) -> None:
-    node.commit(A)
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    node.commit(B)
-    assert next(node.writer.snapshots()).kind == "base"
-    node.commit(C)
-    assert next(node.writer.snapshots()).kind == "delta"
-    node.lose_disk()
-    assert node.start().live() == {A, B, C}
-
-
-def test_a_snapshot_is_made_only_if_something_changed(node: Node) -> None:
-    node.commit(A)
-    first, _ = lane.snapshot(node.writer)
-    again, created = lane.snapshot(node.writer)
-    assert not created
-    assert again.name == first.name
-    node.stage(B, state=State.OPEN)
-    newest, created = lane.snapshot(node.writer)
-    assert created
-    assert newest.sequence == first.sequence + 1
-    assert node.live() == {A}
-
-
-def test_a_token_is_durable_before_it_is_shown(node: Node) -> None:
-    token = tokens.create(node.writer, "press", "contributor")
-    node.lose_disk()
-    node.start()
-    actor = identify(token, get_config())
-    assert actor is not None
-    assert (actor.name, actor.role) == ("press", "contributor")
-
-
-@pytest.mark.parametrize(
-    ("name", "role"), [("admin", "reader"), ("", "reader"), ("a b", "reader"), ("x" * 101, "reader"), ("ann", "king")]
-)
-def test_a_name_or_role_that_cannot_be_is_refused(node: Node, name: str, role: str) -> None:
-    with pytest.raises(ConfigError):
-        tokens.create(node.writer, name, role)
-
-
-def test_a_name_is_given_once(node: Node) -> None:
-    tokens.create(node.writer, "ann", "reader")
-    with pytest.raises(ConfigError, match="already"):
-        tokens.create(node.writer, "ann", "admin")
-
-
-def test_a_token_that_could_not_be_made_durable_is_not_told(new_node: NewNode) -> None:
-    first, second = new_node().start(), new_node()
-    second.start()
-    first.activate()
-    with pytest.raises(Fenced):
-        tokens.create(first.writer, "press", "reader")
-
-
-def test_merges_are_synced_before_their_record_is_sent(node: Node) -> None:
-    """With synchronous=NORMAL a power cut could keep the record and lose the rows."""
-    levels = []
-
-    def watch(execute, sql, params, many, context):
-        answer = execute(sql, params, many, context)
-        if sql.startswith(('INSERT INTO "imagerepo_revision"', 'UPDATE "imagerepo_head"')):
-            row = connection.connection.execute("PRAGMA synchronous").fetchone()
-            levels.append((sql.split()[0], row[0]))
-        return answer
-
-    with connection.execute_wrapper(watch):
-        node.commit(A)
-    assert levels == [("INSERT", FULL), ("UPDATE", NORMAL)]
-
-
-def test_the_walk_refuses_a_parent_whose_bytes_changed(node: Node, store: FaultyStore) -> None:
-    node.commit(A)
-    headers = list(node.writer.snapshots())
-    wrong = headers[0].parent.model_copy(update={"digest": "0" * 64})
-    with pytest.raises(Damaged, match="was linked"):
-        chain.follow(store, wrong, Patience())
 
 
 def test_a_disk_that_failed_is_not_kept(node: Node) -> None:

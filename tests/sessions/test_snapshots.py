@@ -10,11 +10,9 @@ import pytest
 from imagerepo.sessions import lane, lifecycle
 from imagerepo.sessions.models import State
 from imagerepo.store.backends import open_memory
-from tests.durability.node import Node
+from tests.durability.node import A, B, C, D, Node
 from tests.inprocess import Repository, running
 from tests.waiting import until
-
-A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 
 
 @pytest.fixture

@@ -1,0 +1,87 @@
+"""Starts that could lose data, on a disk or a store that is not what it must be: they are refused, and say why."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from imagerepo.durability import chain
+from imagerepo.durability.settle import Patience
+from imagerepo.errors import Damaged
+from imagerepo.store import names
+from imagerepo.store.door import Door
+from imagerepo.store.memory import MemoryStore
+from imagerepo.testing.faulty import FaultyStore
+from tests.durability.node import A, NewNode, Node
+
+
+def test_a_disk_ahead_of_what_the_store_shows_refuses_to_start(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    newest = node.writer.state.final.name
+    node.die()
+    store.delete([newest])
+    with pytest.raises(Damaged, match="old copy"):
+        node.start()
+
+
+def test_an_empty_store_is_no_first_start_for_a_disk_with_a_history(new_node: NewNode) -> None:
+    node = new_node().start()
+    node.commit(A)
+    node.die()
+    node.store = Door(MemoryStore())
+    with pytest.raises(Damaged, match="the store is empty"):
+        node.start()
+
+
+def test_another_repositorys_store_is_refused(new_node: NewNode) -> None:
+    node, other = new_node().start(), new_node()
+    node.die()
+    other.store = Door(MemoryStore())
+    other.start().commit(A)
+    other.die()
+    node.store = other.store
+    with pytest.raises(Damaged, match="another repository"):
+        node.start()
+
+
+def test_records_that_are_listed_but_cannot_be_read_stop_the_start(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    name = node.writer.state.final.name
+    node.lose_disk()
+    record = names.parse(name)
+    assert isinstance(record, names.Record)
+    store.delete([names.record(1, record.writer, 0)])
+    with pytest.raises(Damaged, match=r"lists .* but answers that it is absent"):
+        node.start()
+
+
+@pytest.mark.parametrize("what", ["record", "part"])
+def test_a_damaged_chain_is_named_and_nothing_is_served(node: Node, store: FaultyStore, what: str) -> None:
+    node.commit(A)
+    headers = list(node.writer.snapshots())
+    name = headers[0].name if what == "record" else headers[-1].parts[0].name
+    with store.get(name) as reader:
+        content = bytearray(reader.read())
+    content[len(content) // 2] ^= 1
+    store.put(name, io.BytesIO(content), media_type="x/y")
+    node.lose_disk()
+    with pytest.raises(Damaged, match=name):
+        node.start()
+
+
+def test_a_missing_part_is_named(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    part = list(node.writer.snapshots())[-1].parts[0].name
+    store.delete([part])
+    node.lose_disk()
+    with pytest.raises(Damaged, match=part):
+        node.start()
+
+
+def test_the_walk_refuses_a_parent_whose_bytes_changed(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    headers = list(node.writer.snapshots())
+    wrong = headers[0].parent.model_copy(update={"digest": "0" * 64})
+    with pytest.raises(Damaged, match="was linked"):
+        chain.follow(store, wrong, Patience())

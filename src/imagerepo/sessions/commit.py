@@ -82,7 +82,7 @@ class Upload:
             UploadSession.objects.filter(pk=self.session.pk, state=State.COMMITTING).update(uploaded=True)
 
     def _check_marks(self) -> None:
-        # After the claim: from then on no mark can be set on what this session adds.
+        # After the claim: from then on no mark can be set on what this session brings.
         if Condemned.objects.filter(ident__in=brought(self.session).values("ident")).exists():
             raise BaseCondemned(self.session.key)
 

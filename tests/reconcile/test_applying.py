@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +15,18 @@ import pytest
 
 from imagerepo.catalogue.models import AuditEntry, Condemned, Revision
 from imagerepo.durability.gate import write
-from imagerepo.errors import ApplyUnderWay, PlanNotFound, PlanNotReady, StalePlan, TooLargeAShare
+from imagerepo.errors import ApplyUnderWay, PlanNotFound, PlanNotReady, StalePlan, StoreUnavailable, TooLargeAShare
 from imagerepo.reconcile import carrying, orders, purge
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.plans import State
+from imagerepo.reconcile.rows import CHUNK
 from imagerepo.reconcile.runner import Runner
 from imagerepo.sessions import expiry
 from imagerepo.sessions.models import UploadSession
 from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
+from imagerepo.store.objects import ObjectInfo
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.reconcile.drift import ident_of, put, put_derivative
 from tests.reconcile.pausing import in_thread
@@ -297,6 +300,38 @@ def test_planning_goes_on_from_its_checkpoint(repair: Repairing) -> None:
     plan = repair.done(plan)
     assert [finding.ident for finding in repair.findings(plan)] == sorted(map(ident_of, contents))
     assert plan.counts == {"orphan-base": 40}
+
+
+class Breaking(MemoryStore):
+    """Its listings break off after so many names."""
+
+    left = math.inf
+
+    def list(self, prefix: str, *, after: str = "", foreign: bool = False) -> Iterator[ObjectInfo]:
+        for info in super().list(prefix, after=after, foreign=foreign):
+            if self.left <= 0:
+                raise StoreUnavailable("the listing broke off", op="list", name=prefix)
+            self.left -= 1
+            yield info
+
+
+def test_many_foreign_names_are_told_once_though_the_planning_breaks_off_among_them(
+    tmp_path: Path, impatient: None
+) -> None:
+    backend = Breaking()
+    with repairing(tmp_path, store=Door(backend)) as repair:
+        repair.add(X, Y, Z)
+        foreign = [f"images/!{number:05}" for number in range(3 * CHUNK // 2)]
+        for name in foreign:
+            backend.put(name, io.BytesIO(b"?"), media_type="text/plain")
+        plan = orders.plan(repair.repository.service.writer.disk)
+        backend.left = len(foreign) - 1
+        repair.runner.look()
+        assert repair.findings(repair.plans.find(plan.id)) == []
+        backend.left = math.inf
+        plan = repair.done(plan)
+        assert [finding.object for finding in repair.findings(plan)] == foreign
+        assert plan.counts == {"foreign-object": len(foreign)}
 
 
 def test_a_store_that_fails_for_long_fails_the_plan(

@@ -180,6 +180,30 @@ def test_foreign_names_are_told_and_nothing_else_is_thought_of_them(store: Fault
     }
 
 
+@pytest.mark.parametrize("where", ["before all images", "after them", "among them"])
+def test_however_many_foreign_names_there_are_a_few_are_held_at_once(
+    store: FaultyStore, backend: MemoryStore, where: str
+) -> None:
+    contents = [b"image %d" % number for number in range(10)]
+    idents = sorted(map(ident_of, contents))
+    for content in contents[:-1]:
+        put(store, content)
+        add_row(content)
+    add_row(contents[-1])
+    near = {"before all images": "images/!", "after them": "images/~", "among them": f"images/{idents[5]}~"}[where]
+    foreign = [f"{near}{number:03}" for number in range(100)]
+    for name in foreign:
+        backend.put(name, io.BytesIO(b"?"), media_type="text/plain")
+    made = Survey(store, before=datetime.now(UTC), patience=Patience(most_questions=2), chunk=4)
+    batches = list(made.images())
+    made.close()
+    found = [finding for batch in batches for finding in batch.findings]
+    assert [finding.object for finding in found if finding.code == Code.FOREIGN_OBJECT] == foreign
+    assert [finding.ident for finding in found if finding.code == Code.MISSING_BASE] == [ident_of(contents[-1])]
+    assert max(len(batch.findings) for batch in batches) <= 4 + 1
+    assert sum(batch.rows for batch in batches) == 10 and batches[-1].whole
+
+
 def test_a_base_that_a_listing_does_not_show_is_asked_for(store: FaultyStore) -> None:
     add_row(X)
     put(store, X)

@@ -43,7 +43,8 @@ def carry_out(service: Service, plans: Plans, plan: Plan) -> Plan:
                 if service.stop.is_set():
                     raise Stopped
                 _note_corrupt(service.writer.disk, batch.findings)
-                plan = plans.append(plan, batch.findings, surveyed=batch.upto, rows=plan.rows + batch.rows)
+                keep = plans.append if batch.whole else plans.write
+                plan = keep(plan, batch.findings, surveyed=batch.upto, rows=plan.rows + batch.rows)
             return plans.append(plan, _beside_images(service, patience), state=State.READY)
     finally:
         survey.close()

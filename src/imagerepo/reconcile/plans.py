@@ -146,6 +146,10 @@ class Plans:
 
     def append(self, plan: Plan, findings: Iterable[Finding], **changes: Any) -> Plan:
         """Write findings after those that count, and the checkpoint that makes them count."""
+        return self.save(self.write(plan, findings, **changes))
+
+    def write(self, plan: Plan, findings: Iterable[Finding], **changes: Any) -> Plan:
+        """Write findings after those that count; they do from the next checkpoint on, of the plan given back."""
         counts, actionable = Counter(plan.counts), plan.actionable
         with step("reconcile.plan"), self._of_findings(plan) as file:
             for finding in findings:
@@ -154,7 +158,7 @@ class Plans:
                 actionable += finding.actionable
             end = file.tell()
         known = {str(code): number for code, number in counts.items()}
-        return self.save(plan.having(findings_bytes=end, counts=known, actionable=actionable, **changes))
+        return plan.having(findings_bytes=end, counts=known, actionable=actionable, **changes)
 
     def findings(self, plan: Plan, start: int = 0) -> Iterator[tuple[int, Finding]]:
         """The findings from byte `start` on, each with the byte after it.

@@ -47,11 +47,15 @@ class Stored:
 
 @dataclass(frozen=True)
 class Surveyed:
-    """What was found up to the image `upto`, since the batch before; `rows` of them had a row."""
+    """What was found up to the image `upto`, since the batch before; `rows` of them had a row.
+
+    After one that is not `whole` the survey can't be gone on with: it would find the same things again.
+    """
 
     upto: str
     rows: int
     findings: list[Finding]
+    whole: bool = True
 
 
 class Survey:
@@ -94,7 +98,11 @@ class Survey:
         batch = _Batch()
         listing = self._store.list(names.IMAGES, after=f"{names.base(after)}{_BEYOND}" if after else "", foreign=True)
         upto = after
-        for stored, row in _joined(_grouped(listing, batch.foreign), rows(after, chunk=self._chunk)):
+        grouped = _grouped(listing, batch.foreign, most=self._chunk)
+        for stored, row in _joined(grouped, rows(after, chunk=self._chunk)):
+            if stored is _REST:
+                yield Surveyed(upto, 0, batch.take_foreign(), whole=False)
+                continue
             upto = stored.ident if stored else row.ident if row else upto
             self._sort(batch, stored, row)
             if batch.seen == self._chunk:
@@ -114,7 +122,7 @@ class Survey:
             batch.to_read.append(row)
 
     def _confirmed(self, batch: _Batch, upto: str) -> Surveyed:
-        found = [*map(_foreign, batch.foreign), *self._orphans(batch.orphans)]
+        found = [*batch.take_foreign(), *self._orphans(batch.orphans)]
         found += filter(None, self._each(self._look, batch.doubtful))
         found += filter(None, self._each(self._read, batch.to_read))
         return Surveyed(upto, batch.rows, found)
@@ -178,19 +186,29 @@ class _Batch:
 
     def clear(self) -> None:
         self.seen = self.rows = 0
-        self.foreign.clear()
         self.orphans: list[Stored] = []
         self.doubtful: list[Row] = []
         self.to_read: list[Row] = []
 
+    def take_foreign(self) -> list[Finding]:
+        found = [_foreign(info) for info in self.foreign]
+        self.foreign.clear()
+        return found
 
-def _grouped(listing: Iterable[ObjectInfo], foreign: list[ObjectInfo]) -> Iterator[Stored]:
-    """The listing by image. Entries that repeat or go back are passed over; foreign ones are put aside."""
+
+_REST = Stored("")
+"""Comes before every image, so at once: many foreign names were put aside, and want to be taken."""
+
+
+def _grouped(listing: Iterable[ObjectInfo], foreign: list[ObjectInfo], *, most: int) -> Iterator[Stored]:
+    """The listing by image. Entries that repeat or go back are passed over, foreign ones put aside, up to `most`."""
     last, stored = "", None
     for info in listing:
         ident = names.image_of(info.name)
         if ident is None:
             foreign.append(info)
+            if len(foreign) >= most:
+                yield _REST
             continue
         if info.name <= last:
             continue

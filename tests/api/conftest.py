@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.api.caller import Caller
+from tests.api.delivered import PHOTO, publish
 from tests.inprocess import ADMIN_TOKEN, Repository, running
 
 
@@ -39,3 +40,9 @@ def admin(repository: Repository) -> Caller:
 def stranger(repository: Repository) -> Caller:
     """Somebody without a token."""
     return Caller(None)
+
+
+@pytest.fixture
+def photo(ann: Caller) -> str:
+    """The ident of a live photograph of 300 by 200 pixels."""
+    return publish(ann, PHOTO)

@@ -52,7 +52,14 @@ SUITES = {
         # Power cuts under 8 writers and 16 readers.
         Suite("storm", ("tests/load",), rounds=3),
         # The store's contract, on every backend, and under every fault.
-        Suite("contracts", ("tests/contracts/test_faults.py", "tests/contracts/test_object_store.py")),
+        Suite(
+            "contracts",
+            (
+                "tests/contracts/test_faults.py",
+                "tests/contracts/test_object_store.py",
+                "tests/contracts/test_listing.py",
+            ),
+        ),
         # The same on three replicas, of which one is down, or hangs, or lags.
         Suite("replicas", ("tests/real/test_swift_of_three.py",)),
         # Two servers on one real Swift, of which the older rests anywhere in a commit.

@@ -22,7 +22,7 @@ from imagerepo.config import Config
 from imagerepo.errors import IntakeError, TooCostly, TooManyFrames, TooManyPixels, UndecodableImage
 from imagerepo.store.decode import GRAY16_LONGEST_SIDE
 from imagerepo.store.intake import Decoded, Decoder
-from imagerepo.testing import images, strategies
+from imagerepo.testing import forged, images, strategies
 from imagerepo.testing.images import Picture
 from tests.store import children
 from tests.waiting import until
@@ -162,9 +162,9 @@ class TestLimits:
     def test_all_frames_together_may_have_four_times_as_many(self, image: Path) -> None:
         decoder = Decoder(Config(max_pixels=100))
         try:
-            assert inspect(decoder, image, images.uniform_gif(10, 10, 4)).frames == 4
+            assert inspect(decoder, image, forged.uniform_gif(10, 10, 4)).frames == 4
             with pytest.raises(TooManyPixels):
-                inspect(decoder, image, images.uniform_gif(10, 10, 5))
+                inspect(decoder, image, forged.uniform_gif(10, 10, 5))
             with pytest.raises(TooManyPixels):
                 inspect(decoder, image, images.pages([(10, 10)] * 5).data)
         finally:
@@ -173,9 +173,9 @@ class TestLimits:
     def test_as_many_frames_as_the_limit_are_taken(self, image: Path) -> None:
         decoder = Decoder(Config(max_frames=4))
         try:
-            assert inspect(decoder, image, images.uniform_gif(10, 10, 4)).frames == 4
+            assert inspect(decoder, image, forged.uniform_gif(10, 10, 4)).frames == 4
             with pytest.raises(TooManyFrames):
-                inspect(decoder, image, images.uniform_gif(10, 10, 5))
+                inspect(decoder, image, forged.uniform_gif(10, 10, 5))
         finally:
             decoder.close()
 
@@ -201,7 +201,7 @@ class TestLimits:
 
     def test_more_time_than_allowed_is_too_costly_and_the_pool_goes_on(self, image: Path) -> None:
         decoder = Decoder(Config(decode_seconds=0.3, decode_workers=1))
-        slow = images.uniform_gif(2000, 2000, 100)
+        slow = forged.uniform_gif(2000, 2000, 100)
         try:
             with pytest.raises(TooCostly):
                 inspect(decoder, image, slow)
@@ -212,7 +212,7 @@ class TestLimits:
 
 def test_a_decoder_that_crashes_refuses_the_image_and_the_pool_goes_on(decoder: Decoder, image: Path) -> None:
     slow = image.with_name("slow")
-    slow.write_bytes(images.uniform_gif(3000, 3000, 44))
+    slow.write_bytes(forged.uniform_gif(3000, 3000, 44))
     with ThreadPoolExecutor(1) as threads:
         verdict = threads.submit(decoder.inspect, slow)
         os.kill(children.busy_worker(), signal.SIGSEGV)
@@ -267,7 +267,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, None], ids=["killed", "in order"])
 def test_no_process_outlives_the_server_however_it_ends(image: Path, ending: signal.Signals | None) -> None:
-    image.write_bytes(images.uniform_gif(3000, 3000, 1000))  # minutes of work
+    image.write_bytes(forged.uniform_gif(3000, 3000, 1000))  # minutes of work
     server = subprocess.Popen(
         [sys.executable, "-c", DECODE_FOR_LONG, str(image)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

@@ -11,6 +11,9 @@ from imagerepo.store.names import Variant
 from imagerepo.store.objects import ObjectInfo, ObjectStore
 from tests.catalogue import rows
 
+X, Y, Z, ORPHAN = b"an image", b"another image", b"a third", b"an orphan"
+"""Images, and bytes that no row refers to."""
+
 SMALL = Variant(4, 3, "jpg")
 
 

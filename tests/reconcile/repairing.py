@@ -96,3 +96,7 @@ def repairing(folder: Path, *, store: ObjectStore | None = None, **settings: str
             yield made
         finally:
             made.runner.release()
+
+
+def names_of(repair: Repairing, prefix: str = "images/") -> set[str]:
+    return {info.name for info in repair.repository.store.list(prefix)}

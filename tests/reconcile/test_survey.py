@@ -23,9 +23,8 @@ from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.faulty import FaultyStore
 from tests.catalogue import rows
-from tests.reconcile.drift import Shuffled, add_row, ident_of, put, put_derivative
+from tests.reconcile.drift import Shuffled, X, Y, Z, add_row, ident_of, put, put_derivative
 
-X, Y, Z = b"an image", b"another image", b"a third"
 LATER = timedelta(hours=1)
 
 

@@ -1,0 +1,210 @@
+"""What breaks off is gone on with: after a death, a store that fails, a start."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from imagerepo.catalogue.models import Condemned
+from imagerepo.errors import StoreUnavailable
+from imagerepo.reconcile import carrying, orders, purge
+from imagerepo.reconcile.findings import Action, Code, Finding
+from imagerepo.reconcile.plans import State
+from imagerepo.reconcile.rows import CHUNK
+from imagerepo.reconcile.runner import Runner
+from imagerepo.store import names
+from imagerepo.store.door import Door
+from imagerepo.store.memory import MemoryStore
+from imagerepo.store.objects import ObjectInfo
+from imagerepo.testing.faulty import FOR_GOOD
+from tests.reconcile.drift import ORPHAN, X, Y, Z, ident_of, put, put_derivative
+from tests.reconcile.repairing import Repairing, names_of, repairing
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What broke off is tried again at once."""
+    monkeypatch.setattr(carrying, "RETRY_SECONDS", 0.0)
+
+
+def test_whoever_holds_the_lock_works_and_after_its_death_the_next(repair: Repairing) -> None:
+    put(repair.repository.store, ORPHAN)
+    repair.runner.look()
+    other = Runner(repair.repository.service, clock=repair.clock)
+    plan = orders.plan(repair.repository.service.writer.disk)
+    other.look()
+    assert repair.plans.find(plan.id).state == State.PLANNING
+    repair.runner.release()
+    other.look()
+    assert repair.plans.find(plan.id).state == State.READY
+    other.release()
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("call", range(1, 9))
+def test_a_death_between_any_two_calls_of_the_store_is_gone_on_from(tmp_path: Path, call: int) -> None:
+    with repairing(tmp_path, store=Door(MemoryStore())) as repair:
+        repair.add(X, Y, Z)
+        repair.lose(ident_of(Y))
+        store = repair.repository.store
+        put(store, ORPHAN)
+        put_derivative(store, ORPHAN)
+        plan = repair.order(repair.plan(), force=True)
+        left = [call]
+
+        def count(name: str) -> None:
+            left[0] -= name.startswith("images/")
+            if left[0] == 0:
+                raise Died
+
+        inner = store._store
+        store._store = Counting(inner, count)  # type: ignore[assignment]
+        with suppress(Died):
+            repair.done(plan)
+        store._store = inner
+        repair.die()
+        repair.done(plan)
+        repair.clock.now += 1
+        repair.runner.look()
+        assert Condemned.objects.count() == 0
+        repair.apply(repair.plan())
+        assert repair.plan().actionable == 0
+        assert repair.live() == {ident_of(X), ident_of(Z)}
+        assert names_of(repair) == {names.base(ident_of(X)), names.base(ident_of(Z))}
+
+
+class Counting:
+    """`store`, each call of which is told first."""
+
+    def __init__(self, store: object, tell: object) -> None:
+        self._inner, self._tell = store, tell
+
+    def __getattr__(self, op: str) -> object:
+        method = getattr(self._inner, op)
+        if op not in ("stat", "delete"):
+            return method
+
+        def call(what: object, **options: object) -> object:
+            for name in [what] if isinstance(what, str) else list(what):  # type: ignore[call-overload]
+                self._tell(name)  # type: ignore[operator]
+            return method(what, **options)
+
+        return call
+
+
+def test_planning_goes_on_from_its_checkpoint(repair: Repairing) -> None:
+    contents = [b"orphan %d" % number for number in range(40)]
+    for content in contents:
+        put(repair.repository.store, content)
+    plan = orders.plan(repair.repository.service.writer.disk)
+    half = sorted(map(ident_of, contents))[19]
+    found = [Finding(Code.ORPHAN_BASE, ident, names.base(ident), Action.DELETE_OBJECT, "")
+             for ident in sorted(map(ident_of, contents))[:20]]  # fmt: skip
+    plan = repair.plans.append(plan, found, surveyed=half)
+    with (repair.repository.folder / "reconcile" / plan.id / "findings.jsonl").open("ab") as file:
+        file.write(b'{"code": "a line that was being writ')
+    plan = repair.done(plan)
+    assert [finding.ident for finding in repair.findings(plan)] == sorted(map(ident_of, contents))
+    assert plan.counts == {"orphan-base": 40}
+
+
+class Breaking(MemoryStore):
+    """Its listings break off after so many names."""
+
+    left = math.inf
+
+    def list(self, prefix: str, *, after: str = "", foreign: bool = False) -> Iterator[ObjectInfo]:
+        for info in super().list(prefix, after=after, foreign=foreign):
+            if self.left <= 0:
+                raise StoreUnavailable("the listing broke off", op="list", name=prefix)
+            self.left -= 1
+            yield info
+
+
+def test_many_foreign_names_are_told_once_though_the_planning_breaks_off_among_them(
+    tmp_path: Path, impatient: None
+) -> None:
+    backend = Breaking()
+    with repairing(tmp_path, store=Door(backend)) as repair:
+        repair.add(X, Y, Z)
+        foreign = [f"images/!{number:05}" for number in range(3 * CHUNK // 2)]
+        for name in foreign:
+            backend.put(name, io.BytesIO(b"?"), media_type="text/plain")
+        plan = orders.plan(repair.repository.service.writer.disk)
+        backend.left = len(foreign) - 1
+        repair.runner.look()
+        assert repair.findings(repair.plans.find(plan.id)) == []
+        backend.left = math.inf
+        plan = repair.done(plan)
+        assert [finding.object for finding in repair.findings(plan)] == foreign
+        assert plan.counts == {"foreign-object": len(foreign)}
+
+
+def test_a_store_that_fails_for_long_fails_the_plan(
+    repair: Repairing, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
+    repair.add(X)
+    repair.repository.store.fail("stat", "refused", name="images/", times=FOR_GOOD)
+    plan = repair.plan()
+    assert plan.state == State.FAILED
+    assert "403" in (plan.reason or "")
+    repair.repository.store.heal()
+    assert repair.plan().state == State.READY
+
+
+def test_a_store_that_fails_for_a_while_is_asked_again(
+    repair: Repairing, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
+    repair.add(X)
+    repair.repository.store.fail("list", "unavailable", times=3)
+    assert repair.plan().state == State.READY
+
+
+def test_marks_that_somebody_left_are_cleared_without_any_plan(repair: Repairing) -> None:
+    repair.add(X)
+    put(repair.repository.store, ORPHAN)
+    repair.repository.store.fail("delete", "late", name="images/")
+    assert repair.apply(repair.plan()).outcomes == {"in-doubt": 1}
+    repair.die()
+    repair.runner.look()
+    assert Condemned.objects.count() == 1
+    repair.clock.now += 1
+    repair.runner.look()
+    assert Condemned.objects.count() == 0
+
+
+def test_purged_images_go_without_any_plan(repair: Repairing) -> None:
+    repair.add(X, Y)
+    purge.purge(repair.repository.service, ident_of(Y), actor="an-admin")
+    repair.runner.look()
+    assert names_of(repair) == {names.base(ident_of(X))}
+
+
+def test_old_plans_are_forgotten(repair: Repairing) -> None:
+    plan, old = repair.plan(), repair.plan()
+    path = repair.repository.folder / "reconcile" / old.id / "plan.json"
+    os.utime(path, (0, 0))
+    repair.runner.look()
+    assert [kept.id for kept in repair.plans.all()] == [plan.id]
+    assert not path.parent.exists()
+
+
+def test_a_start_goes_on_with_what_the_one_before_began(tmp_path: Path) -> None:
+    store = Door(MemoryStore())
+    with repairing(tmp_path, store=store) as repair:
+        repair.add(X)
+        put(repair.repository.store, ORPHAN)
+        plan = repair.order(repair.plan())
+    with repairing(tmp_path, store=store) as repair:
+        assert repair.done(plan).outcomes == {"deleted": 1}

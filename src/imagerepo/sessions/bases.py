@@ -42,15 +42,17 @@ class Keeper:
     def __init__(self, store: ObjectStore, spool: Spool, disk: Disk, key: str) -> None:
         self._store, self._spool, self._disk, self._key = store, spool, disk, key
 
-    def ensure(self, image: StagedImage, patience: Patience, deadline: float) -> None:
+    def ensure(self, image: StagedImage, patience: Patience, deadline: float, *, known: bool) -> None:
         """See that the store holds the base: present and not known to be damaged, or put now.
 
-        A name in doubt is asked for again: names of bases are their digests, so a repeat does no harm. Raises
-        StoreError where that can't be had before `deadline` (time.monotonic).
+        Of one that is not `known` it is not asked first whether it is there: that costs as much as a small upload.
+        A name in doubt is asked for again: names of bases are their digests, so a repeat does no harm.
+
+        Raises StoreError where that can't be had before `deadline` (time.monotonic).
         """
-        for _ in patience.tries():
+        for number in patience.tries():
             try:
-                self._ensure(image)
+                self._ensure(image, ask=known or number > 0)
             except (StoreRefused, ObjectNotFound):
                 raise
             except StoreError:
@@ -59,9 +61,9 @@ class Keeper:
             else:
                 return
 
-    def _ensure(self, image: StagedImage) -> None:
+    def _ensure(self, image: StagedImage, *, ask: bool) -> None:
         name, damaged = names.base(image.ident), damage.of(self._disk, image.ident)
-        if not damaged and _present(self._store, name, image.byte_size or 0, _md5(image)):
+        if ask and not damaged and _present(self._store, name, image.byte_size or 0, _md5(image)):
             return
         self._put(image, name)
         if damaged:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 
-from imagerepo.catalogue.models import Condemned
+from imagerepo.catalogue.models import Condemned, Image
 from imagerepo.durability.gate import write
 from imagerepo.durability.settle import Patience
 from imagerepo.errors import (
@@ -60,10 +60,10 @@ class BaseCondemned(Exception):
 
 
 class Upload:
-    """The upload of one session's bases, `done` of `total` so far."""
+    """The upload of one session's bases, `done` of `total` so far. `begun`: some may be there from an earlier try."""
 
-    def __init__(self, session: UploadSession, bases: Keeper, threads: Executor) -> None:
-        self.session, self._bases, self._threads = session, bases, threads
+    def __init__(self, session: UploadSession, bases: Keeper, threads: Executor, *, begun: bool) -> None:
+        self.session, self._bases, self._threads, self._begun = session, bases, threads, begun
         self.done = self.total = 0
         self._counting = threading.Lock()
 
@@ -76,7 +76,10 @@ class Upload:
             self._check_marks()
             images = list(brought(self.session).order_by("id"))
             self.total = len(images)
-            futures = [self._threads.submit(self._put, image, patience, deadline) for image in images]
+            known = self._known()
+            futures = [
+                self._threads.submit(self._put, image, patience, deadline, image.ident in known) for image in images
+            ]
             _all_of(futures)
         with step("commit.uploaded"), write():
             UploadSession.objects.filter(pk=self.session.pk, state=State.COMMITTING).update(uploaded=True)
@@ -86,9 +89,15 @@ class Upload:
         if Condemned.objects.filter(ident__in=brought(self.session).values("ident")).exists():
             raise BaseCondemned(self.session.key)
 
-    def _put(self, image: StagedImage, patience: Patience, deadline: float) -> None:
+    def _known(self) -> set[str]:
+        """Idents whose base the store may well have. Of the others it need not be asked before a PUT."""
+        sent = brought(self.session).values("ident")
+        known = sent if self._begun else Image.objects.filter(ident__in=sent).values("ident")
+        return {str(row["ident"]) for row in known}  # the stubs take every BinaryField for bytes
+
+    def _put(self, image: StagedImage, patience: Patience, deadline: float, known: bool) -> None:
         with step("commit.upload"):
-            self._bases.ensure(image, patience, deadline)
+            self._bases.ensure(image, patience, deadline, known=known)
         with self._counting:
             self.done += 1
 

@@ -94,14 +94,14 @@ class Committer:
         WrongState, NothingToCommit, Conflicted, CommitFailed, and Fenced.
         """
         self._check_writable(session)
-        deadline = time.monotonic() + wait
+        deadline, begun = time.monotonic() + wait, session.error is not None
         with self._waiters.waiting(session.pk) as settled:
             if not steps.claim(session, self.name):
                 settled.set()
             elif session.uploaded:
                 self._wake.set()
             else:
-                self._begin(session)
+                self._begin(session, begun=begun)
             self._await(session, settled, deadline)
         if session.state in UNDER_WAY:
             self._check_writable(session)
@@ -144,9 +144,9 @@ class Committer:
             raise StoreUnavailable(f"no snapshot could be made yet: {trouble.reason}")
         return None
 
-    def _begin(self, session: UploadSession) -> None:
+    def _begin(self, session: UploadSession, *, begun: bool) -> None:
         bases = Keeper(self._store, self._spool, self._writer.disk, session.key)
-        upload = steps.Upload(session, bases, self._puts)
+        upload = steps.Upload(session, bases, self._puts, begun=begun)
         self._uploads[session.pk] = upload
         self._sessions.submit(self._upload, upload)
 
@@ -246,7 +246,7 @@ class Committer:
     def _adopt_orphans(self) -> None:
         """Take over the uploads of workers that died, and begin again what was put aside here."""
         for _ in range(len(self._aside)):
-            self._begin(self._aside.pop(0))
+            self._begin(self._aside.pop(0), begun=True)
         orphans = UploadSession.objects.filter(state=State.COMMITTING, uploaded=False).exclude(committer=self.name)
         for session in orphans:
             lock = acquire(self._workers / session.committer, wait=False)
@@ -254,7 +254,7 @@ class Committer:
                 continue
             try:
                 if self._take_over(session):
-                    self._begin(session)
+                    self._begin(session, begun=True)
             finally:
                 lock.release()
 

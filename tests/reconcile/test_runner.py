@@ -24,7 +24,7 @@ LIVE, ORPHAN, UNWANTED = b"it is live", b"an orphan", b"it is taken down"
 
 @pytest.fixture
 def repair(tmp_path: Path) -> Iterator[Repairing]:
-    with repairing(tmp_path / "data", commit_wait_seconds="0.2", fixity_days="0.000001") as repair:
+    with repairing(tmp_path / "data", fixity_days="0.000001") as repair:
         yield repair
 
 

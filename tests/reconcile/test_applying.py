@@ -9,6 +9,7 @@ import pytest
 
 from imagerepo.catalogue.models import AuditEntry, Revision
 from imagerepo.durability.gate import write
+from imagerepo.errors import ObjectNotFound
 from imagerepo.reconcile.findings import Action
 from imagerepo.reconcile.plans import State
 from imagerepo.sessions import expiry
@@ -115,6 +116,29 @@ def test_an_image_that_is_changed_during_the_repair_is_left_to_the_next_plan(
     monkeypatch.undo()
     repair.apply(repair.plan())
     assert repair.live() == {ident_of(X)}
+
+
+def test_an_image_that_is_added_again_while_its_base_is_looked_for_stays(
+    repair: Repairing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repair.add(X, Y)
+    repair.lose(ident_of(Y))
+    plan = repair.order(repair.plan())
+    store = repair.repository.store
+    again = iter([lambda: repair.remove(ident_of(Y)), lambda: repair.add(Y)])
+
+    def stat(name: str, *, newest: bool = False) -> object:
+        try:
+            return type(store).stat(store, name, newest=newest)
+        except ObjectNotFound:
+            for change in again if name == names.base(ident_of(Y)) else ():
+                in_thread(change)
+            raise
+
+    monkeypatch.setattr(store, "stat", stat)
+    assert repair.done(plan).state == State.DONE
+    assert repair.live() == {ident_of(X), ident_of(Y)}
+    assert names.base(ident_of(Y)) in names_of(repair)
 
 
 @pytest.mark.parametrize("key", ["session", "other"])

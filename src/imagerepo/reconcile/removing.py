@@ -62,8 +62,11 @@ def _stage(
     while batch:
         if service.stop.is_set():
             raise Stopped
+        # Staged before the look: of a version that is live by then, and a conflict if another one comes after it.
+        staging.stage_removals(session, batch)
         lost = threads.map(lambda ident: _is_lost(service, ident), batch)
-        staging.stage_removals(session, [ident for ident, is_lost in zip(batch, lost, strict=True) if is_lost])
+        for ident in [ident for ident, is_lost in zip(batch, lost, strict=True) if not is_lost]:
+            _discard(session, ident)
         batch = list(islice(others, BATCH))
 
 

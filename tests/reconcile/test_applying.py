@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imagerepo.catalogue.models import AuditEntry, Revision
+from imagerepo.catalogue.models import AuditEntry, Image, Revision
 from imagerepo.durability.gate import write
 from imagerepo.errors import ObjectNotFound
 from imagerepo.reconcile.findings import Action
@@ -162,3 +162,11 @@ def test_foreign_objects_are_never_touched(tmp_path: Path) -> None:
         plan = repair.apply(repair.plan())
         assert plan.counts == {"foreign-object": 3}
         assert len([info for info in backend.list("") if not names.is_name(info.name)]) == 3
+
+
+def test_history_kept_for_less_than_an_hour_is_ended_as_often(tmp_path: Path) -> None:
+    with repairing(tmp_path, history_seconds="0.1") as repair:
+        repair.add(X, Y)
+        repair.runner.look()
+        repair.remove(ident_of(Y))
+        until(lambda: repair.runner.look() or set(Image.objects.values_list("ident", flat=True)) == repair.live())

@@ -16,7 +16,7 @@ from imagerepo.sessions.service import Service
 RETRY_SECONDS = 5.0
 """Until the store is asked again for what it did not do."""
 HISTORY_SECONDS = 3600.0
-"""How often it is looked whether history has grown beyond its horizon."""
+"""How often it is looked whether history has grown beyond its horizon; more often where less is kept."""
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Deletions:
     def _end_history(self) -> None:
         kept = self._service.config.history_seconds
         if kept and time.monotonic() >= self._history_not_before:
-            self._history_not_before = time.monotonic() + HISTORY_SECONDS
+            self._history_not_before = time.monotonic() + min(HISTORY_SECONDS, kept)
             history.forget(self._service.writer, history.horizon_at(timedelta(seconds=kept)), actor="history")
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self, cast
+from typing import Self, TypeAlias, cast
 
 from imagerepo.testing.faults import Fault, Hung, Op, Orders
 from imagerepo.testing.faulty import PHANTOMS
@@ -25,6 +26,11 @@ from imagerepo.testing.swift_requests import LAST_MODIFIED, Answer, Dialect, Req
 HANG_SECONDS = 60.0
 """Longer than the time limit of any client in a test."""
 _STATUSES: dict[Fault, int] = {"refused": 403, "absent": 404, "unavailable": 503}
+Doorkeeper: TypeAlias = Callable[[Op, str], None]
+"""Called with operation and name before anything is done about a request, in its thread: it may hold it up."""
+
+
+def _nobody(op: Op, name: str) -> None: ...
 
 
 class FaultySwift:
@@ -34,8 +40,17 @@ class FaultySwift:
     the creation of the repository's container are neither counted nor failed.
     """
 
-    def __init__(self, swift: Swift, container: str, prefix: str = "", *, hang_seconds: float = HANG_SECONDS) -> None:
+    def __init__(
+        self,
+        swift: Swift,
+        container: str,
+        prefix: str = "",
+        *,
+        hang_seconds: float = HANG_SECONDS,
+        doorkeeper: Doorkeeper = _nobody,
+    ) -> None:
         self._swift = swift
+        self._doorkeeper = doorkeeper
         self._dialect = Dialect(container, prefix)
         self._hang_seconds = hang_seconds
         self._orders = Orders()
@@ -54,6 +69,10 @@ class FaultySwift:
     @property
     def calls(self) -> list[tuple[str, str]]:
         return self._orders.calls
+
+    @property
+    def failed(self) -> list[tuple[Op, Fault]]:
+        return self._orders.failed
 
     def fail(self, op: Op, fault: Fault, *, name: str = "", call: int = 1, times: float = 1) -> None:
         """As FaultyStore.fail."""
@@ -92,6 +111,7 @@ class FaultySwift:
             return None
 
     def _answer(self, op: Op, name: str, request: Request) -> Answer | None:
+        self._doorkeeper(op, name)
         fault = self._orders.next(op, name)
         if fault in _STATUSES:
             return _told(_STATUSES[fault])

@@ -13,11 +13,18 @@ T = TypeVar("T")
 
 
 def until(
-    holds: Callable[[], T], *, seconds: float = LONGEST_SECONDS, tell: Callable[[], object] = lambda: "it never held"
+    holds: Callable[[], T],
+    *,
+    seconds: float = LONGEST_SECONDS,
+    every: float = LOOK_SECONDS,
+    tell: Callable[[], object] = lambda: "it never held",
 ) -> T:
-    """Look until it holds, and give what it then is. After so many seconds, fail with what `tell` has to say."""
+    """Look until it holds, and give what it then is. After so many seconds, fail with what `tell` has to say.
+
+    A look that costs something is taken less often: `every` so many seconds.
+    """
     deadline = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < deadline, tell()
-        time.sleep(LOOK_SECONDS)
+        time.sleep(every)
     return found

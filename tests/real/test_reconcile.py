@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from imagerepo.durability.state import Disk
@@ -21,6 +21,7 @@ from tests.crash import stories
 from tests.crash.stories import Told
 from tests.reconcile import over_http
 from tests.reconcile.drift import SMALL, ident_of, put, put_derivative
+from tests.waiting import until
 
 SETTINGS = {"grace_seconds": "0.001", "store_timeout_seconds": "1", "delete_settle_seconds": "8"}
 KEPT, LOST, DAMAGED, TAKEN_DOWN, TOO_LATE = (encode(draw(30 + number, 20), "PNG") for number in range(5))
@@ -54,8 +55,8 @@ def test_each_finding_is_told_and_repaired_or_left(reign: Callable[..., Server],
     drift(store)
     before = contents(store)
     with server.admin as admin:
-        wait_for(lambda: over_http.planned(admin).json()["counts"]["stale-chain"] == 1)  # it is too young at first
-        plan = over_http.planned(admin)
+        plan = until(lambda: planned_with(admin, "stale-chain"), seconds=WAIT_SECONDS)  # it is too young at first
+        assert plan
         assert {(each["code"], each["object"], each["action"]) for each in over_http.findings(admin, plan)} == {
             ("orphan-base", names.base(ident_of(ORPHAN)), "delete-object"),
             ("orphan-base", names.base(ident_of(TOO_LATE)), "delete-object"),
@@ -70,7 +71,7 @@ def test_each_finding_is_told_and_repaired_or_left(reign: Callable[..., Server],
     orphans = {names.base(ident_of(ORPHAN)), derivative_of(ORPHAN), names.base(ident_of(TOO_LATE))}
     assert before - contents(store) == orphans | {too_late}
     assert [status_of(server, content) for content in (KEPT, LOST, DAMAGED)] == [200, 410, 502]
-    put(store, DAMAGED)
+    mend(server, DAMAGED)
     del told.live[ident_of(LOST)]
     assert stories.visible(server) == told.live
 
@@ -93,12 +94,26 @@ def a_second_reign(reign: Callable[..., Server], told: Told) -> tuple[Server, st
     return second, names.record(state.epoch, state.writer, state.final.seq + 1)
 
 
+def planned_with(admin: httpx.Client, code: str) -> httpx.Response | None:
+    """A new plan, if it finds any of these."""
+    plan = over_http.planned(admin)
+    return plan if plan.json()["counts"][code] else None
+
+
 def drift(store: ObjectStore) -> None:
     put(store, ORPHAN)
     put_derivative(store, ORPHAN)
     put(store, b"?", FOREIGN)
     put(store, DAMAGED[:-1] + b"?", names.base(ident_of(DAMAGED)))
     store.delete([names.base(ident_of(LOST))])
+
+
+def mend(server: Server, content: bytes) -> None:
+    """Send it again."""
+    with server.admin as admin:
+        session = admin.post("/api/v1/sessions", json={}).json()["links"]["self"]
+        assert admin.put(f"{session}/images/{ident_of(content)}", content=content).status_code == 200
+        assert admin.post(f"{session}/commit").status_code == 200
 
 
 def test_a_purge_takes_down_everything_of_an_image(reign: Callable[..., Server], store: ObjectStore) -> None:
@@ -110,7 +125,7 @@ def test_a_purge_takes_down_everything_of_an_image(reign: Callable[..., Server],
     before, ident = contents(store), ident_of(TAKEN_DOWN)
     assert server.admin.post(f"/api/v1/images/{ident}/purge").status_code == 202
     assert status_of(server, TAKEN_DOWN) == 410
-    wait_for(lambda: not any(ident in name for name in contents(store)))
+    until(lambda: not any(ident in name for name in contents(store)), seconds=WAIT_SECONDS)
     assert {name for name in before - contents(store) if ident not in name} == set()
     del told.live[ident]
     server.kill()
@@ -151,10 +166,3 @@ def derivative_of(content: bytes) -> str:
 def status_of(server: Server, content: bytes) -> int:
     with server.client() as client:
         return client.get(f"/images/{ident_of(content)}").status_code
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.1)

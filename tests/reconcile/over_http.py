@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx
+
+from tests.waiting import until
 
 PLANS = "/api/v1/reconcile"
 LONGEST_SECONDS = 60.0
@@ -21,11 +22,14 @@ def planned(client: httpx.Client, **asked: Any) -> httpx.Response:
 
 def settled(client: httpx.Client, path: str) -> httpx.Response:
     """The plan once it is no longer under way."""
-    deadline = time.monotonic() + LONGEST_SECONDS
-    while (answer := client.get(path)).json()["state"] in ("planning", "applying"):
-        assert time.monotonic() < deadline, f"it does not end: {answer.text}"
-        time.sleep(LOOK_SECONDS)
-    return answer
+
+    def look() -> httpx.Response | None:
+        answer = client.get(path)
+        return None if answer.json()["state"] in ("planning", "applying") else answer
+
+    found = until(look, seconds=LONGEST_SECONDS, every=LOOK_SECONDS)
+    assert found
+    return found
 
 
 def apply(client: httpx.Client, plan: httpx.Response) -> httpx.Response:

@@ -11,15 +11,6 @@ import imagerepo.sessions.models
 class Migration(migrations.Migration):
     initial = True
 
-    # Databases of before the first release went this way.
-    replaces = [
-        ("imagerepo", "0001_initial"),
-        ("imagerepo", "0002_condemned"),
-        ("imagerepo", "0003_audit"),
-        ("imagerepo", "0004_purged"),
-        ("imagerepo", "0005_horizon"),
-    ]
-
     dependencies = []
 
     operations = [

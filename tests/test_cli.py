@@ -265,10 +265,10 @@ def _assert_fails(result: subprocess.CompletedProcess[str], status: int, *compla
     assert "Traceback" not in result.stderr
 
 
-def _image(server: Server) -> str:
+def _image(server: Server, seed: int = 1) -> str:
     """A new live image of the server's."""
     told = stories.Told()
-    content = encode(draw(9, 9, seed=len(server.data_dir.name)), "PNG")
+    content = encode(draw(9, 9, seed=seed), "PNG")
     stories.add(server, told, content)
     (ident,) = told.live
     return ident
@@ -282,8 +282,10 @@ def test_a_purge_takes_an_image_out_of_revisions_and_store(new_server: NewServer
         with server.admin as client:
             assert client.get(f"/images/{ident}").status_code == 410
         assert not list((tmp_path / "store" / "images").rglob(f"{ident}*"))
-        again = server.command("purge", "0" * 64)
+        another = _image(server, seed=2)
+        again = server.command("purge", "0" * 64, another)
         assert again.returncode == 1 and "ever live" in again.stderr
+        assert again.stdout == f"{another}  gone from every revision\n"
         assert server.command("purge", "not-an-ident").returncode == 2
 
 

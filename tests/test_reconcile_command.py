@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -19,12 +20,13 @@ from tests.crash import stories
 from tests.reconcile.drift import ident_of, put
 
 ORPHAN = b"an orphan"
+_numbers = itertools.count()
 SOON = {"grace_seconds": "0.001"}
 
 
 def add(server: Server) -> str:
     """Commit an image."""
-    content = encode(draw(20, 20), "PNG")
+    content = encode(draw(20, 20, seed=next(_numbers)), "PNG")
     stories.add(server, stories.Told(), content)
     return ident_of(content)
 
@@ -38,7 +40,7 @@ def test_through_a_running_server_it_finds_and_repairs(new_server: NewServer) ->
         ident = add(server)
         clean = server.command("reconcile")
         assert (clean.returncode, clean.stdout) == (0, "")
-        assert "agree on 1 images" in clean.stderr
+        assert "agree on 1 image\n" in clean.stderr
         put(store_of(server), ORPHAN)
         time.sleep(0.01)  # for the object to be older than the grace period
         found = server.command("reconcile")
@@ -51,6 +53,26 @@ def test_through_a_running_server_it_finds_and_repairs(new_server: NewServer) ->
         shown = json.loads(server.command("reconcile", "--deep", "--json").stdout)
         assert (shown["state"], shown["findings"]) == ("ready", [])
         assert [info.name for info in store_of(server).list(names.IMAGES)] == [names.base(ident)]
+
+
+def test_what_no_repair_can_touch_is_left_alone_and_foreign_objects_are_no_fault(new_server: NewServer) -> None:
+    with new_server(workers=1, **SOON) as server:
+        lost, rotten = add(server), add(server)
+        folder = Path(server.store_url.removeprefix("file://"))
+        (folder / "images" / "readme.txt").write_text("?")
+        shown = server.command("reconcile")
+        assert shown.returncode == 0
+        assert "foreign-object (left alone)  images/readme.txt" in shown.stdout and "; 1 byte, " in shown.stdout
+        store_of(server).delete([names.base(lost)])
+        put(store_of(server), b"rotten", names.base(rotten))
+        applied = server.command("reconcile", "--apply")
+        assert (applied.returncode, applied.stdout.splitlines()[-1]) == (1, "repaired: 1 removed; 2 left alone")
+        again = server.command("reconcile")
+        assert again.returncode == 1
+        assert "add it again to mend it, or purge it" in again.stdout
+        assert server.command("purge", lost, rotten).returncode == 0
+        shown = json.loads(server.command("reconcile", "--json").stdout)
+        assert [finding["object"] for finding in shown["findings"]] == ["images/readme.txt"]
 
 
 def test_without_a_server_it_needs_to_be_told_to_claim(new_server: NewServer) -> None:

@@ -39,6 +39,8 @@ def sentence(error: Exception) -> str | None:
     """What whoever runs a command is told of the error; None for a defect, which is worth its traceback."""
     if isinstance(error, ImagerepoError):
         return str(error)
+    if isinstance(error, PermissionError):
+        return f"{error.filename}: {error.strerror}. Run this as the user who runs the server"
     failure = of_the_disk(error)
     if failure is None:
         return None

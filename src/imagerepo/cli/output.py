@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -55,6 +55,22 @@ def show_lines(rows: Sequence[dict[str, Any]], *, as_json: bool, line: Callable[
 def show_one(row: Mapping[str, Any], *, as_json: bool, line: str) -> None:
     """Print one thing: all of it as JSON, or `line`."""
     sys.stdout.write((orjson.dumps(row, option=orjson.OPT_INDENT_2).decode() if as_json else line) + "\n")
+
+
+def show_with(row: Mapping[str, Any], name: str, items: Iterable[Any]) -> None:
+    """Print one thing as JSON, with a member `name` that may be longer than memory holds."""
+    head = orjson.dumps(row, option=orjson.OPT_INDENT_2).decode().removesuffix("\n}")
+    sys.stdout.write(f'{head},\n  "{name}": [')
+    separator = ""
+    for item in items:
+        sys.stdout.write(f"{separator}\n    {orjson.dumps(item).decode()}")
+        separator = ","
+    sys.stdout.write("\n  ]\n}\n" if separator else "]\n}\n")
+
+
+def counted(number: int, thing: str) -> str:
+    """So many things."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def note(line: str) -> None:

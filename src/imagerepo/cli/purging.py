@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imagerepo.boot import boot
 from imagerepo.cli.folder import Claim, is_served, writer
-from imagerepo.cli.output import note
+from imagerepo.cli.output import counted, note
 from imagerepo.durability.state import Disk
+from imagerepo.errors import ReconcileError
 from imagerepo.store import names
+
+if TYPE_CHECKING:
+    from imagerepo.sessions.service import Service
 
 LOOK_SECONDS = 0.2
 WAIT_SECONDS = 60.0
 
 
 def purge(
-    idents: Annotated[list[str], typer.Argument(metavar="IDENT...", help="64 hex digits, as in /images/<ident>.")],
+    idents: Annotated[list[str], typer.Argument(metavar="IDENT", help="64 hex digits, as in /images/<ident>.")],
     claim: Claim = False,
 ) -> None:
     """Take images down: they go from every revision, and then from the store. It can't be undone.
@@ -29,18 +33,30 @@ def purge(
     if wrong:
         raise typer.BadParameter(f"{wrong[0]!r} is no ident: 64 lower-case hex digits")
     config = boot()
-    from imagerepo.catalogue.deeds import OPERATOR
-    from imagerepo.reconcile import purge as purging
     from imagerepo.worker import at_work
 
     served = is_served(Disk(config.data_dir.absolute()))
     with writer(config, claim=claim), at_work(config, reconciling=not served) as service:
-        for ident in dict.fromkeys(idents):
-            purging.purge(service, ident, actor=OPERATOR)
-            typer.echo(f"{ident}  gone from every revision")
+        failed = [ident for ident in dict.fromkeys(idents) if not _purged(service, ident)]
         left = _left_in_the_store(idents)
     if left:
-        note(f"{left} not yet gone from the store: the server goes on with it")
+        whose = "the server" if served else "the next server on this data folder"
+        note(f"{counted(left, 'image')} not yet gone from the store: {whose} goes on with that")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _purged(service: Service, ident: str) -> bool:
+    """Whether it is gone from every revision now; those after it are taken down all the same."""
+    from imagerepo.catalogue.deeds import OPERATOR
+    from imagerepo.reconcile import purge as purging
+
+    try:
+        purging.purge(service, ident, actor=OPERATOR)
+    except ReconcileError as error:
+        note(f"imagerepo: {error}")
+        return False
+    typer.echo(f"{ident}  gone from every revision")
+    return True
 
 
 def _left_in_the_store(idents: list[str]) -> int:

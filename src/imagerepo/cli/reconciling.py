@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imagerepo.boot import boot
 from imagerepo.cli.folder import Claim, is_served, writer
-from imagerepo.cli.output import AsJson, note, progress_of, show, show_one
+from imagerepo.cli.output import AsJson, counted, note, progress_of, show, show_with
 from imagerepo.config import Config
 from imagerepo.durability.state import Disk
 from imagerepo.durability.writer import Writer
@@ -28,6 +28,16 @@ SILENCE_SECONDS = 10.0
 MOST_SHOWN = 50
 UNDONE = ("failed", "in-doubt")
 """Outcomes after which a finding is still one."""
+TOLD = {
+    "absent": "gone already",
+    "deleted": "deleted",
+    "failed": "failed",
+    "in-doubt": "in doubt, and settled later",
+    "protected": "wanted again",
+    "removed": "removed",
+    "young": "too young",
+}
+"""What became of a finding, for people."""
 
 
 def reconcile(
@@ -44,7 +54,7 @@ def reconcile(
 ) -> None:
     """Compare the store with the database, and tell what stands on one side only. Changes nothing without --apply.
 
-    Exit status 0: nothing was found, or nothing is left; 1: findings are left, or it failed.
+    Exit status 0: nothing was found or is left, foreign objects aside; 1: something is, or it failed.
     """
     if force and not apply:
         raise typer.BadParameter("--force is of use with --apply only")
@@ -116,7 +126,7 @@ def _show_applied(plans: Plans, plan: Plan, *, as_json: bool) -> None:
     if as_json:
         _show_json(plans, plan)
         return
-    done = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(plan.outcomes.items()) if number)
+    done = ", ".join(f"{number:,} {TOLD[outcome]}" for outcome, number in sorted(plan.outcomes.items()) if number)
     if plan.reason:
         note(f"imagerepo: {plan.reason}")
     elif plan.actionable:
@@ -125,14 +135,13 @@ def _show_applied(plans: Plans, plan: Plan, *, as_json: bool) -> None:
 
 
 def _show_json(plans: Plans, plan: Plan) -> None:
-    findings: list[Any] = [finding for _, finding in plans.findings(plan)]
-    show_one(plan.summary | {"findings": findings}, as_json=True, line="")
+    show_with(plan.summary, "findings", (finding for _, finding in plans.findings(plan)))
 
 
 def _tell(plans: Plans, plan: Plan) -> None:
     """What was found: how many of each kind, and the first of them one by one."""
     if not plan.found:
-        note(f"nothing found: store and database agree on {plan.rows:,} images")
+        note(f"nothing found: store and database agree on {counted(plan.rows, 'image')}")
         return
     counts = [{"finding": code, "number": number} for code, number in plan.counts.items()]
     show(counts, as_json=False, empty="")
@@ -144,9 +153,12 @@ def _tell(plans: Plans, plan: Plan) -> None:
 
 
 def _status(plan: Plan) -> int:
+    """Foreign objects are nobody's task: a store that others use too would never be in order."""
+    from imagerepo.reconcile.findings import Code
     from imagerepo.reconcile.plans import State
 
+    found = plan.found - plan.counts.get(Code.FOREIGN_OBJECT, 0)
     if plan.state == State.READY:
-        return int(plan.found > 0)
+        return int(found > 0)
     undone = sum(plan.outcomes.get(outcome, 0) for outcome in UNDONE)
-    return int(plan.state != State.DONE or plan.found > plan.actionable or undone > 0)
+    return int(plan.state != State.DONE or found > plan.actionable or undone > 0)

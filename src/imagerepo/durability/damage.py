@@ -32,7 +32,7 @@ class Damage(Frozen):
 
 
 class Round(Frozen):
-    """One walk over all images, in the order of their idents, up to `after`. `images` there were when it began."""
+    """One walk over all images, in the order of their idents, up to `after`. `images` there were when it was saved."""
 
     began_at: datetime
     images: int

@@ -122,6 +122,8 @@ class Fixity:
         self._save()
 
     def _save(self) -> None:
+        if self._round:
+            self._round = self._round.model_copy(update={"images": rows.how_many()})
         mine = {"saved_at": self._now(), "round": self._round, "last": self._last}
         saved = damage.change(self._disk, lambda report: report.model_copy(update=mine))
         with step("fixity.save"):

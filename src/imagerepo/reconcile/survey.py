@@ -245,13 +245,13 @@ def _agrees(info: ObjectInfo, row: Row) -> bool:
 
 def _difference(info: ObjectInfo, row: Row) -> str:
     if info.size != row.size:
-        return f"it has {info.size} bytes, and {row.size} were committed"
+        return f"it has {_size(info)}, and {row.size} were committed"
     return f"it has the MD5 {info.md5}, and {row.md5} was committed"
 
 
 def _of_orphan(stored: Stored, before: datetime) -> Iterator[Finding]:
     if stored.base and stored.base.modified < before:
-        detail = f"no row refers to it; {stored.base.size} bytes, written {_moment(stored.base)}"
+        detail = f"no row refers to it; {_size(stored.base)}, written {_moment(stored.base)}"
         yield Finding(Code.ORPHAN_BASE, stored.ident, stored.base.name, Action.DELETE_OBJECT, detail)
     for info in stored.derivatives:
         if info.modified < before:
@@ -264,7 +264,7 @@ def _missing(row: Row) -> Finding:
     if row.current:
         detail = "the image is live, and the store has lost it: a commit will remove it from the catalogue"
         return Finding(Code.MISSING_BASE, row.ident, name, Action.REMOVE_ROW, detail)
-    detail = "only revisions before this one show the image, and the store has lost it: nothing to remove"
+    detail = "only older revisions show the image, and the store has lost it: add it again to mend it, or purge it"
     return Finding(Code.MISSING_BASE, row.ident, name, Action.NONE, detail)
 
 
@@ -274,7 +274,7 @@ def _corrupt(row: Row, how: str) -> Finding:
 
 
 def _foreign(info: ObjectInfo) -> Finding:
-    detail = f"not a name of this service's; {info.size} bytes, written {_moment(info)}; it is left alone"
+    detail = f"not a name of this service's; {_size(info)}, written {_moment(info)}; it is left alone"
     return Finding(Code.FOREIGN_OBJECT, None, info.name, Action.NONE, detail)
 
 
@@ -284,6 +284,10 @@ def _of_another_repository(name: str) -> bool:
     return f"{first}/" not in (names.IMAGES, names.DB) and any(
         names.is_name("/".join(others[start:])) for start in range(len(others))
     )
+
+
+def _size(info: ObjectInfo) -> str:
+    return "1 byte" if info.size == 1 else f"{info.size:,} bytes"
 
 
 def _moment(info: ObjectInfo) -> str:

@@ -151,17 +151,13 @@ class Committer:
         self._sessions.submit(self._upload, upload)
 
     def _upload(self, upload: steps.Upload) -> None:
-        wait = self._config.commit_wait_seconds
-        patience = Patience(stop=self._stop, longest_pause_seconds=min(1.0, wait / 20))
         try:
-            upload.run(patience, time.monotonic() + UPLOAD_SHARE * wait)
+            self._run(upload)
         except Stopped:
             return
         except steps.BaseCondemned:
             self._put_aside(upload)
             return
-        except StoreError as error:
-            merge.give_back(upload.session, "store-unavailable", f"an image could not be stored: {error}")
         except Exception as error:
             log.exception("the upload of session %s broke off; it is tried again", upload.session.key)
             self._note(error)
@@ -169,6 +165,15 @@ class Committer:
         finally:
             self._uploads.pop(upload.session.pk, None)
         self._wake.set()
+
+    def _run(self, upload: steps.Upload) -> None:
+        """Carry it out, or give the session back where a base can't be stored."""
+        wait = self._config.commit_wait_seconds
+        patience = Patience(stop=self._stop, longest_pause_seconds=min(1.0, wait / 20))
+        try:
+            upload.run(patience, time.monotonic() + UPLOAD_SHARE * wait)
+        except StoreError as error:
+            merge.give_back(upload.session, "store-unavailable", f"an image could not be stored: {error}")
 
     def _put_aside(self, upload: steps.Upload) -> None:
         """Leave it to a later tick: a thread that waited here would be missing for other sessions."""
@@ -199,8 +204,7 @@ class Committer:
                 merge.give_back(session, code, f"nothing was committed: {'; '.join(trouble)}")
             except Exception as error:
                 if of_the_disk(error) is None:
-                    raise
-                session.refresh_from_db()  # the disk doesn't take that either: it goes on
+                    raise  # else the disk doesn't take that either, and it goes on
 
     def _run_lane(self) -> None:
         while not self._stop.is_set():

@@ -181,4 +181,7 @@ def give_back(session: UploadSession, code: str, detail: str) -> bool:
             move(session, "give_back", error=error, committer="", uploaded=False)
     except WrongState:
         return False
+    except Exception:
+        session.refresh_from_db()
+        raise
     return True

@@ -17,11 +17,15 @@ from typing import Any, NoReturn
 import httpx
 from django.db import connection
 
+from imagerepo.catalogue import queries
+from imagerepo.catalogue.models import Condemned
 from imagerepo.config import get_config
 from imagerepo.durability import bases, chain, pages, retention, settle, writer
 from imagerepo.durability.locks import acquire
 from imagerepo.durability.state import Disk
 from imagerepo.processes import die_with_parent
+from imagerepo.reconcile import deletion, fixity, history, runner
+from imagerepo.reconcile.deletion import Clock
 from imagerepo.sessions import committer, recovery, service, tokens
 from imagerepo.store.door import Door
 from imagerepo.store.formats import Decoded
@@ -29,13 +33,17 @@ from imagerepo.testing import failpoints
 from imagerepo.worker import open_service
 from imagerepo.wsgi import application
 from tests.machine.distant import DistantStore
-from tests.machine.zygote import ADMIN_TOKEN, Birth
+from tests.machine.zygote import ADMIN_TOKEN, SETTLING_SECONDS, Birth
 
 SETTINGS = {
     "ADMIN_TOKEN": ADMIN_TOKEN,
     "COMMIT_WAIT_SECONDS": "0.5",
     "EPOCH_CHECK_SECONDS": "0.3",
     "DRILL_SECONDS": "0",
+    "GRACE_SECONDS": "0.000001",
+    "STORE_TIMEOUT_SECONDS": "0.1",
+    "DELETE_SETTLE_SECONDS": str(SETTLING_SECONDS),
+    "FIXITY_DAYS": "0.00005",
     "SNAPSHOT_SECONDS": "0",
 }
 RECYCLE_BYTES = 200_000
@@ -57,8 +65,8 @@ def live(birth: Birth, zygote: int) -> NoReturn:
         os.setpgid(0, birth.group or 0)
         _log_to(birth.log)
         _configure(birth.data_dir)
-        store = Door(DistantStore(birth.store))
-        tasks = _parent_tasks(store) if birth.role == "parent" else _worker_tasks(store)
+        store = DistantStore(birth.store)
+        tasks = _parent_tasks(Door(store)) if birth.role == "parent" else _worker_tasks(Door(store), store.clock)
         with Client(birth.address, family="AF_UNIX") as asked:
             _Desk(asked, tasks | {"arm": failpoints.arm}).run()
     except BaseException:
@@ -118,7 +126,7 @@ def _parent_tasks(store: Door) -> dict[str, Task]:
     return {"start": start}
 
 
-def _worker_tasks(store: Door) -> dict[str, Task]:
+def _worker_tasks(store: Door, clock: Clock) -> dict[str, Task]:
     config = get_config()
     disk = Disk(config.data_dir.absolute())
     lock = acquire(disk.workers_lock, shared=True, wait=False)
@@ -131,7 +139,21 @@ def _worker_tasks(store: Door) -> dict[str, Task]:
         "token": lambda name: tokens.create(made.writer, name, "reader"),
         "base": lambda: bases.make(made.writer) is not None,
         "prune": lambda: _prune(made),
+        "history": lambda kept: history.forget(made.writer, queries.head() - kept, actor="admin"),
+        "look": _looks(made, clock),
+        "marks": lambda: [str(ident) for ident in Condemned.objects.values_list("ident", flat=True)],
     }
+
+
+def _looks(made: service.Service, clock: Clock) -> Task:
+    """Reconcile has no thread here: a story says when it looks, and whoever looks is waited for."""
+    looking, alone = runner.Runner(made, clock=clock), threading.Lock()
+
+    def look() -> None:
+        with alone:
+            looking.look()
+
+    return look
 
 
 def _request(
@@ -159,6 +181,9 @@ def _configure(data_dir: Path) -> None:
     connection.settings_dict["NAME"] = str(data_dir / "catalogue.sqlite3")
     committer.TICK_SECONDS = committer.FALLBACK_SECONDS = 0.02
     settle.FIRST_PAUSE_SECONDS = 0.01
+    runner.RETRY_SECONDS = fixity.AGAIN_SECONDS = fixity.SAVE_SECONDS = 0.0
+    # One thread, so that one DELETE is under way at a time, and it is known who rests before it.
+    runner.Deleter = partial(deletion.Deleter, threads=1)  # type: ignore[misc, assignment]
     writer.Pages = partial(pages.Pages, recycle_bytes=RECYCLE_BYTES)  # type: ignore[misc, assignment]
 
 

@@ -9,6 +9,7 @@ import io
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any, BinaryIO, cast
 
@@ -19,15 +20,26 @@ from imagerepo.store.reading import FileReader, clip
 
 
 class Counter:
-    """The test's end: answers calls on `store` until it is closed, each connection in a thread of its own."""
+    """The test's end: answers calls on `store` until it is closed, each connection in a thread of its own.
+
+    It also tells the time by which deletions settle, `now`, in seconds: it passes when the story says so.
+    """
 
     def __init__(self, store: ObjectStore, address: str) -> None:
         self._store, self.address = store, address
+        self.now = 0.0
+        self._connections: set[Connection] = set()
+        self._deleting: set[Connection] = set()
         self._listener = Listener(address, family="AF_UNIX", backlog=64)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         self._listener.close()
+
+    @property
+    def deletes(self) -> bool:
+        """Whether a DELETE that was sent is still to be carried out, though its sender may be dead."""
+        return bool(self._deleting) or any(_has_said_something(each) for each in self._connections.copy())
 
     def _accept(self) -> None:
         while True:
@@ -38,13 +50,18 @@ class Counter:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: Connection) -> None:
-        with connection:
+        self._connections.add(connection)
+        with connection, suppress(EOFError, OSError):
             while True:
-                try:
-                    op, arguments = connection.recv()
-                    connection.send(self._answer(op, arguments))
-                except (EOFError, OSError):
-                    return
+                connection.poll(None)
+                self._deleting.add(connection)  # perhaps; before it is read, so that none is overlooked
+                op, arguments = connection.recv()
+                if op != "delete":
+                    self._deleting.discard(connection)
+                connection.send(self._answer(op, arguments))
+                self._deleting.discard(connection)
+        self._connections.discard(connection)
+        self._deleting.discard(connection)
 
     def _answer(self, op: str, arguments: dict[str, Any]) -> object:
         try:
@@ -74,6 +91,16 @@ class Counter:
 
     def _create_exclusive(self, name: str) -> bool:
         return self._store.create_exclusive(name)
+
+    def _clock(self) -> float:
+        return self.now
+
+
+def _has_said_something(connection: Connection) -> bool:
+    try:
+        return connection.poll(0)
+    except (EOFError, OSError):
+        return False
 
 
 class DistantStore:
@@ -114,6 +141,10 @@ class DistantStore:
 
     def create_exclusive(self, name: str) -> bool:
         return cast(bool, self._ask("create_exclusive", name=name))
+
+    def clock(self) -> float:
+        """The seconds by which deletions settle."""
+        return cast(float, self._ask("clock"))
 
     def signed_url(self, name: str, *, seconds: float) -> str | None:
         return None

@@ -47,6 +47,15 @@ class Ledger:
     log: list[str] = field(default_factory=list)
     reference: Reference = field(default_factory=Reference)
     tokens: set[str] = field(default_factory=set)
+    removals: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Sessions of the service itself, by key: what each removed."""
+    taken_down: set[str] = field(default_factory=set)
+    """Images whose purge was asked for."""
+    purged: set[str] = field(default_factory=set)
+    """Those of them whose purge was answered."""
+    lost: dict[str, bytes] = field(default_factory=dict)
+    """Bases that the store has lost, and not got back since."""
+    once_lost: set[str] = field(default_factory=set)
 
     def opened(self, key: str, epoch: int) -> Told:
         self.sessions[key] = Told(key, epoch)
@@ -67,6 +76,26 @@ class Ledger:
         """The client was told that the session is aborted, expired or unknown."""
         self._not_live(told)
         told.over = True
+
+    def learn(self, view: View) -> None:
+        """Take down what the service itself removed, while the rows still say it."""
+        for key, idents in view.removals.items():
+            self.removals.setdefault(key, idents)
+
+    def forgotten(self, ident: str) -> None:
+        """A purge was answered: no open session has the image staged any more."""
+        self.purged.add(ident)
+        for session in self.reference.sessions.values():
+            if session.state == "open":
+                session.changes.pop(ident, None)
+
+    def staged_by(self, ident: str) -> list[Told]:
+        """Open sessions that change the image."""
+        return [
+            told
+            for told in self.sessions.values()
+            if not (told.over or told.revision) and ident in self.reference.sessions[told.key].changes
+        ]
 
     def seen(self, view: View) -> None:
         """Visitors saw this: it is committed, whole, and for ever."""
@@ -103,7 +132,7 @@ class Ledger:
             for ident in self.reference.sessions[other.key].changes
         }
         if told.modelled:
-            known = set(self.reference.conflicts(told.key))
+            known = set(self.reference.conflicts(told.key)) | self.taken_down | self.once_lost
             assert set(found) <= known | doubtful, f"{found} conflict in {told.key}, but only {known} can"
 
     def _not_live(self, told: Told) -> None:
@@ -114,10 +143,23 @@ class Ledger:
         known = min(len(log), view.revision)
         assert list(view.log[:known]) == log[:known], f"revisions changed: {view.log} after {log}"
         for key in view.log[known:]:
-            told = self.sessions[key]
-            assert told.may_be_live, f"{key} is live, though its client heard that nothing came of it"
-            assert told.modelled, f"{key} is live, though it was changed on a server that had lost its epoch"
-            assert reference.commit(key) == len(log) + 1
+            self._commit(reference, key)
             log.append(key)
+            assert reference.head == len(log)
         expected = reference.live(at=view.revision)
         assert view.live == expected, f"at revision {view.revision}: {view.live}, and not {expected}"
+
+    def _commit(self, reference: Reference, key: str) -> None:
+        if key in self.removals:
+            removed = self.removals[key]
+            assert removed <= self.taken_down | self.once_lost, f"{key} removed {removed}, and nobody asked for it"
+            before = reference.revisions[reference.head]
+            reference.head += 1
+            reference.revisions[reference.head] = {
+                ident: version for ident, version in before.items() if ident not in removed
+            }
+            return
+        told = self.sessions[key]
+        assert told.may_be_live, f"{key} is live, though its client heard that nothing came of it"
+        assert told.modelled, f"{key} is live, though it was changed on a server that had lost its epoch"
+        reference.commit(key)

@@ -6,10 +6,16 @@ of a story are quite alike: a rule that makes no sense where the story stands do
 
 from __future__ import annotations
 
+from tests.machine.admins import Admins
 from tests.machine.clients import Clients
 from tests.machine.meetings import Meetings
+from tests.machine.repairs import Repairs
 from tests.machine.troubles import Troubles
 
 
-class Machine(Clients, Troubles, Meetings):
+class Machine(Clients, Admins, Troubles, Meetings, Repairs):
     """All rules. Set `nursery`, `coverage` and `failures` in a class of your own."""
+
+
+class Mending(Clients, Repairs):
+    """Stories of drift and its repair: with fewer rules they meet in the middle more often."""

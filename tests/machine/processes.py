@@ -70,7 +70,7 @@ class Nursery:
 class Process:
     """One process of a server. `on_passed` hears the names of failpoints that it passed for the first time.
 
-    `armed` is the failpoint where it is to die or to stop, by `action`.
+    `armed` is the failpoint where it is to die or to stop, by `action`; `rests_at` the one where it has stopped.
     """
 
     def __init__(self, pid: int, pidfd: int, asked: Connection, on_passed: Callable[[set[str]], None]) -> None:
@@ -79,7 +79,7 @@ class Process:
         self._lock = threading.Lock()
         self._number = 0
         self._gone = False
-        self.armed = self.action = ""
+        self.armed = self.action = self.rests_at = ""
         assert asked.recv() == pid
         threading.Thread(target=self._listen, daemon=True).start()
 

@@ -8,6 +8,7 @@ from imagerepo.durability import chain
 from imagerepo.errors import Damaged
 from tests.machine import chains
 from tests.machine.ledger import Told
+from tests.machine.repairing import agrees_at_last, settles
 from tests.machine.servers import ends
 from tests.machine.world import NO_ANSWER, World
 
@@ -21,6 +22,8 @@ def restored(world: World, revision: int) -> None:
     try:
         snapshot = chain.select(world.objects, end, chains.PATIENCE, revision=revision)
         view = chains.view(world.objects, snapshot)
+        missing = chains.without_base(world.objects, view.live.keys() & world.found.referred)
+        assert missing <= world.ledger.lost.keys(), f"revision {revision} is kept, and the bases of {missing} are lost"
     except Damaged as error:
         world.say(f"revision {revision}: {error}")
         if not world.pruned:
@@ -41,6 +44,7 @@ def comes_to_rest(world: World) -> None:
     deadline = time.monotonic() + REST_SECONDS
     while doubtful := [told for told in world.ledger.sessions.values() if told.in_doubt]:
         assert time.monotonic() < deadline, f"{[told.key for told in doubtful]} stay in doubt"
+        settles(world)
         server = world.needed()
         assert server is not None
         for told in doubtful:
@@ -54,6 +58,7 @@ def comes_to_rest(world: World) -> None:
         if not told.over and told.revision is None:
             commits_at_last(world, told)
     world.look()
+    agrees_at_last(world)
     for revision in range(1, len(world.ledger.log) + 1):
         restored(world, revision)
 
@@ -70,3 +75,5 @@ def commits_at_last(world: World, told: Told) -> None:
         asked = world.ask_commit(told, server, 0, "wait=9")
         ends(asked.answer, server, REST_SECONDS)
         world.look()
+        if told.in_doubt:
+            settles(world)

@@ -13,6 +13,7 @@ from tests.machine import sweep
 from tests.machine.coverage import Coverage
 from tests.machine.machine import Machine
 from tests.machine.processes import Nursery
+from tests.machine.story import Story
 
 STEPS = 30
 
@@ -27,14 +28,14 @@ def nursery() -> Iterator[Nursery]:
         made.close()
 
 
-def run(nursery: Nursery, coverage: Coverage, *, number: int, stories: int) -> None:
+def run(nursery: Nursery, coverage: Coverage, *, number: int, stories: int, kind: type[Story] = Machine) -> None:
     """Play `stories` stories drawn by the seed `number`. Raises what the first bad one found, with its story.
 
     Nothing is shrunk and nothing remembered: a story played again is not quite the same, as its servers are
     real processes.
     """
     failures: list[Exception] = []
-    machine = type("Stories", (Machine,), {"nursery": nursery, "coverage": coverage, "failures": failures})
+    machine = type("Stories", (kind,), {"nursery": nursery, "coverage": coverage, "failures": failures})
     how = settings(
         max_examples=stories,
         stateful_step_count=STEPS,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ from tests.waiting import until
 
 ANSWER_SECONDS = 20.0
 """Longer than any request takes whose server is well."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker was asked to do: a look for what there is to repair, or something that an admin wants."""
+
+    server: Server
+    process: Process
+    done: Future[Any]
 
 
 class Server:
@@ -35,6 +45,7 @@ class Server:
         self.epoch = 0
         self.rested = False
         """Whether it rested during its start: others may have pruned meanwhile what it had found."""
+        self._held = False
         self.seen = 0
         """The newest revision that a visitor saw in this life."""
 
@@ -63,7 +74,7 @@ class Server:
         """Begin a start. `starting` says how it ends."""
         assert not self.alive
         self.data_dir.mkdir(exist_ok=True)
-        self.seen, self.rested = 0, False
+        self.seen, self.rested, self._held = 0, False, False
         self.parent = self._bear("parent", None)
         if failpoint:
             self.parent.arm(failpoint, action)
@@ -109,14 +120,20 @@ class Server:
 
     def stop(self) -> None:
         assert self.parent is not None
+        if not self._held:
+            for process in self._processes():
+                process.rests_at = process.armed if process.stopped else ""
+        self._held = True
         self.parent.signal_group(signal.SIGSTOP)
         until(lambda: all(process.stopped or not process.alive for process in self._processes()))
 
     def wake(self) -> None:
         """It goes on where it stopped, and does not stop again at what it was told before."""
         assert self.parent is not None
+        self._held = False
         for worker in self.workers:
             worker.ask("arm", name="")
+            worker.rests_at = ""
         self.parent.signal_group(signal.SIGCONT)
 
     def kill(self) -> None:

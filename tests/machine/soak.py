@@ -35,13 +35,15 @@ def soak(seconds: float, seed: int) -> int:
     """Gives the exit status: 0 if all held and, in a run that is long enough, everything was reached."""
     from tests.machine import running
     from tests.machine.coverage import Coverage
+    from tests.machine.machine import Machine, Mending
 
     _say(f"--seed {seed} draws these stories again")
     coverage, numbers, begun = Coverage(), random.Random(seed), time.monotonic()
     with running.nursery() as nursery:
         while time.monotonic() - begun < seconds:
             try:
-                running.run(nursery, coverage, number=numbers.randrange(1 << 32), stories=ROUND)
+                for kind in (Machine, Mending):
+                    running.run(nursery, coverage, number=numbers.randrange(1 << 32), stories=ROUND, kind=kind)
             finally:
                 _say(f"{time.monotonic() - begun:.0f} s")
                 for line in coverage.report():

@@ -91,7 +91,23 @@ class Story(RuleBasedStateMachine):
         for told in doubtful:
             self.reads(told, server, 0)
         self.world.look()
-        return not server.serving or any(told.in_doubt for told in doubtful)
+        return not server.serving or any(told.in_doubt for told in doubtful) or self.repairs_are_under_way(server)
+
+    def repairs_are_under_way(self, server: Server) -> bool:
+        """Whether images may go that somebody purges, or that the store has lost."""
+        ledger = self.world.ledger
+        if self.world.working(server):
+            return True
+        if not ledger.taken_down | ledger.once_lost:
+            return False
+        try:
+            for state in ("committing", "merged"):
+                answer = server.client().get("/api/v1/sessions", params={"state": state})
+                if {session["id"] for session in answer.raise_for_status().json()["results"]} - ledger.sessions.keys():
+                    return True
+        except NO_ANSWER:
+            return True
+        return False
 
     def is_open(self, told: Told | None, server: Server | None) -> bool:
         if told is None or server is None or server.epoch < told.epoch:

@@ -10,7 +10,12 @@ from tests.machine.troubles import DENIED, PREFIXES
 
 Act = Callable[[], object]
 
-BY_CHANCE = ("fenced", "start.claim/file.write .json", "restore.fetch/store.get db/record")
+BY_CHANCE = (
+    "fenced",
+    "start.claim/file.write .json",
+    "restore.fetch/store.get db/record",
+    "reconcile.sweep/store.delete db",
+)
 """Parts of the names of failpoints that only a race, or trouble at one moment, passes: not sought here."""
 
 
@@ -93,6 +98,25 @@ def _acts_of_a_worker(machine: Machine, failpoint: str) -> Iterator[Act]:
 
 
 def _everyday(machine: Machine) -> Iterator[Act]:
+    yield from _commits_and_orders(machine)
+    yield from _repairs(machine)
+
+
+def _repairs(machine: Machine) -> Iterator[Act]:
+    """A plan that finds orphans, one that finds a base lost, a deletion in doubt, a purge, and the end of history."""
+    yield lambda: machine.the_store_has_what_nobody_wants(picture=3, kind="derivative")
+    yield lambda: machine.an_admin_reconciles(number=0, deep=True, together=False)
+    yield lambda: machine.a_deletion_is_in_doubt(
+        client=3, picture=3, number=0, which=0, fault="late", times=1, ending="nothing", passes=True
+    )
+    yield lambda: machine.the_store_loses_a_base(which=0)
+    yield lambda: machine.an_admin_reconciles(number=0, deep=False, together=False)
+    yield lambda: machine.an_admin_takes_an_image_down(which=0, picture=0, number=0)
+    yield machine.time_passes
+    yield lambda: machine.history_ends(number=0, kept=0)
+
+
+def _commits_and_orders(machine: Machine) -> Iterator[Act]:
     yield lambda: machine.two_change_one_picture_and_commit(picture=0, title="A", number=0)
     yield lambda: machine.stages(client=2, changes=[("stage", 1, "A"), ("describe", 1, "B")], number=0, stale=False)
     yield lambda: machine.aborts(client=2, number=0)

@@ -9,9 +9,11 @@ import pytest
 from tests import sampling
 from tests.machine import running
 from tests.machine.coverage import Coverage
+from tests.machine.machine import Mending
 from tests.machine.processes import Nursery
 
 SAMPLES = 8
+SAMPLES_OF_REPAIRS = 4
 STORIES = 5
 """Each; the first is the empty one."""
 
@@ -20,6 +22,14 @@ STORIES = 5
 def nursery() -> Iterator[Nursery]:
     with running.nursery() as made:
         yield made
+
+
+@pytest.mark.parametrize("sample", range(SAMPLES_OF_REPAIRS))
+def test_repairs_lose_nothing_that_is_alive_whatever_dies_rests_or_comes_back(nursery: Nursery, sample: int) -> None:
+    coverage = Coverage()
+    number = sampling.chance(f"stories of repairs {sample}").randrange(1 << 32)
+    running.run(nursery, coverage, number=number, stories=STORIES, kind=Mending)
+    assert coverage.facts["started"] >= STORIES
 
 
 @pytest.mark.parametrize("sample", range(SAMPLES))

@@ -25,7 +25,7 @@ from tests.machine.coverage import Coverage
 from tests.machine.distant import Counter
 from tests.machine.ledger import Ledger, Told
 from tests.machine.processes import Gone, Nursery, Process
-from tests.machine.servers import ANSWER_SECONDS, Server, ends
+from tests.machine.servers import ANSWER_SECONDS, Server, Work, ends
 
 SERVERS = 3
 HANG_SECONDS = 0.1
@@ -63,11 +63,14 @@ class World:
         self.pruned = self.denies = False
         """Whether the store was told to say of something that it is absent, though it is there."""
         self.pending: list[Pending] = []
+        self.work: list[Work] = []
+        """Looks, and what admins asked for, begun and perhaps not ended."""
         self.story: list[str] = []
         self._begun = time.monotonic()
         self._faults = 0
         self._print: object = None
-        self._found = View((), {})
+        self.found = View((), {})
+        """What a start would find in the store, as of the last look."""
 
     def say(self, what: str) -> None:
         self.story.append(f"{time.monotonic() - self._begun:6.2f}  {what}")
@@ -115,12 +118,21 @@ class World:
     def wake(self, server: Server) -> None:
         if server.stopped:
             self.say(f"wake {server.name}")
+            if self.denies and self.working(server):  # it would be right to take what is there for lost
+                self.heal()
             server.wake()
             for pending in [each for each in self.pending if each.server is server]:
                 ends(pending.answer, server, PATIENCE_SECONDS)
+            for work in self.working(server):
+                ends(work.done, server, PATIENCE_SECONDS)
             if server.starting is not None:
                 ends(server.starting, server, PATIENCE_SECONDS)
             self.tend(server)
+
+    def working(self, server: Server) -> list[Work]:
+        """What was begun there and has not ended."""
+        self.work = [each for each in self.work if not each.done.done()]
+        return [each for each in self.work if each.server is server]
 
     def heal(self) -> None:
         self.store.heal()
@@ -234,16 +246,32 @@ class World:
         assert revision >= server.seen, f"{server.name} went back from revision {server.seen} to {revision}"
         server.seen = revision
         keys = {entry["revision"]: entry["session"] for entry in log["results"]}
+        if not set(keys.values()) <= self.ledger.sessions.keys() | self.ledger.removals.keys():
+            self._read_the_chain()
         live = {image["ident"]: {name: image[name] for name in chains.NOTHING_SAID} for image in listing["results"]}
         self.ledger.seen(View(tuple(keys[number] for number in range(1, revision + 1)), live))
 
     def _check_the_chain(self) -> None:
         written = [(info.name, info.md5) for info in self.objects.list("")]
         if written != self._print:
-            end = chains.end(self.objects)
-            self._found = chains.view(self.objects, end) if end else View((), {})
+            self._read_the_chain()
             self._print = written
-        self.ledger.restorable(self._found)
+        self.ledger.restorable(self.found)
+
+    def _read_the_chain(self) -> None:
+        """See what a start would find, with the bases of all that it refers to but for those that a story lost."""
+        lost = self.ledger.lost
+        for ident in lost.keys() - chains.without_base(self.objects, lost):
+            del lost[ident]
+        end, missing = chains.end(self.objects), set[str]()
+        while end:
+            self.found = chains.view(self.objects, end)
+            missing = chains.without_base(self.objects, self.found.referred) - lost.keys()
+            before, end = end, chains.end(self.objects)
+            if not missing or end is None or end.link == before.link:
+                break
+        self.ledger.learn(self.found)
+        assert not missing, f"the bases of {missing} are lost"
 
     def close(self) -> None:
         self.store.heal()

@@ -19,6 +19,8 @@ from multiprocessing.connection import Client
 from pathlib import Path
 
 ADMIN_TOKEN = "the-admin-token-of-the-machine"
+SETTLING_SECONDS = 0.8
+"""Of deletions, by the story's own clock."""
 
 
 @dataclass(frozen=True)

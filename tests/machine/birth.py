@@ -24,7 +24,7 @@ from imagerepo.durability import bases, chain, pages, retention, settle, writer
 from imagerepo.durability.locks import acquire
 from imagerepo.durability.state import Disk
 from imagerepo.processes import die_with_parent
-from imagerepo.reconcile import deletion, fixity, history, runner
+from imagerepo.reconcile import carrying, deletion, duties, fixity, history, runner
 from imagerepo.reconcile.deletion import Clock
 from imagerepo.sessions import committer, recovery, service, tokens
 from imagerepo.store.door import Door
@@ -181,7 +181,7 @@ def _configure(data_dir: Path) -> None:
     connection.settings_dict["NAME"] = str(data_dir / "catalogue.sqlite3")
     committer.TICK_SECONDS = committer.FALLBACK_SECONDS = 0.02
     settle.FIRST_PAUSE_SECONDS = 0.01
-    runner.RETRY_SECONDS = fixity.AGAIN_SECONDS = fixity.SAVE_SECONDS = 0.0
+    carrying.RETRY_SECONDS = duties.RETRY_SECONDS = fixity.AGAIN_SECONDS = fixity.SAVE_SECONDS = 0.0
     # One thread, so that one DELETE is under way at a time, and it is known who rests before it.
     runner.Deleter = partial(deletion.Deleter, threads=1)  # type: ignore[misc, assignment]
     writer.Pages = partial(pages.Pages, recycle_bytes=RECYCLE_BYTES)  # type: ignore[misc, assignment]

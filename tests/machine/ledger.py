@@ -56,6 +56,8 @@ class Ledger:
     lost: dict[str, bytes] = field(default_factory=dict)
     """Bases that the store has lost, and not got back since."""
     once_lost: set[str] = field(default_factory=set)
+    mends: bool = False
+    """Whether a base was ever missing, or said to be: then a commit may do nothing else than put one back."""
 
     def opened(self, key: str, epoch: int) -> Told:
         self.sessions[key] = Told(key, epoch)
@@ -153,13 +155,20 @@ class Ledger:
         if key in self.removals:
             removed = self.removals[key]
             assert removed <= self.taken_down | self.once_lost, f"{key} removed {removed}, and nobody asked for it"
-            before = reference.revisions[reference.head]
-            reference.head += 1
-            reference.revisions[reference.head] = {
-                ident: version for ident, version in before.items() if ident not in removed
-            }
+            _commit_without(reference, removed)
             return
         told = self.sessions[key]
         assert told.may_be_live, f"{key} is live, though its client heard that nothing came of it"
         assert told.modelled, f"{key} is live, though it was changed on a server that had lost its epoch"
-        reference.commit(key)
+        changes = reference.sessions[key]
+        if self.mends and changes.state == "open" and changes.changes and not changes.effective():
+            _commit_without(reference, frozenset())
+            changes.state, changes.changes, changes.revision = "live", {}, reference.head
+        else:
+            reference.commit(key)
+
+
+def _commit_without(reference: Reference, removed: frozenset[str]) -> None:
+    before = reference.revisions[reference.head]
+    reference.head += 1
+    reference.revisions[reference.head] = {ident: version for ident, version in before.items() if ident not in removed}

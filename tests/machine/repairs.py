@@ -52,6 +52,7 @@ class Repairs(Story):
         with self.world.objects.get(names.base(ident)) as reader:
             self.world.ledger.lost[ident] = reader.read()
         self.world.ledger.once_lost.add(ident)
+        self.world.ledger.mends = True
         self.world.objects.delete([names.base(ident)])
 
     @rule(number=numbers, deep=st.booleans(), together=st.booleans())

@@ -39,6 +39,7 @@ def sweep_fault(machine: Machine, op: Op, fault: Fault) -> None:
         machine.world.start(machine.world.servers[0])
         for act in _days(machine):
             machine.world.denies |= fault == "absent"
+            machine.world.ledger.mends |= fault == "absent"
             machine.world.store.fail(op, fault, name=_prefix(op, fault))
             act()
             machine.world.look()

@@ -35,7 +35,7 @@ class Troubles(Story):
         if how == "absent":
             if (op, name) not in DENIED:
                 return
-            self.world.denies = True
+            self.world.denies = self.world.ledger.mends = True
         if how == "stale" and name == DELETED:
             return
         self.begin("the_store_fails", f"{op} {how} {name} at call {call}, {times} times")

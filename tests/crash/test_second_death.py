@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
-import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -19,8 +16,8 @@ from tests import sampling
 from tests.conftest import ADMIN_TOKEN
 from tests.crash import stories
 from tests.crash.conftest import Past
-from tests.crash.recovering import recover
 from tests.crash.stories import LAST, Told
+from tests.crash.wrecks import Wreck, dies_while_it_starts, points_of_a_start
 from tests.inprocess import running
 
 FIRST_DEATHS = (
@@ -48,32 +45,6 @@ SHARDS = 24
 Choose = Callable[..., list[str]]
 
 
-@dataclass(frozen=True)
-class Wreck:
-    """What a death left: a store, a disk that may be lost, and what clients were told."""
-
-    folder: Path
-    told: Told
-
-    @property
-    def store(self) -> Path:
-        return self.folder / "store"
-
-    @property
-    def disk(self) -> Path:
-        return self.folder / "data"
-
-    def copied(self, folder: Path, *, keep_disk: bool = True) -> Wreck:
-        shutil.copytree(self.folder, folder)
-        wreck = Wreck(folder, copy.deepcopy(self.told))
-        if not keep_disk:
-            wreck.lose_disk()
-        return wreck
-
-    def lose_disk(self) -> None:
-        shutil.rmtree(self.disk, ignore_errors=True)
-
-
 @pytest.mark.parametrize("first", sampling.sample(FIRST_DEATHS, SAMPLED_FIRST_DEATHS, about="first deaths"))
 def test_a_death_while_recovering_from_a_death_loses_nothing_either(past: Past, first: str, tmp_path: Path) -> None:
     _survives_twice(past, first, sampling.sample, tmp_path)
@@ -91,7 +62,7 @@ def _survives_twice(past: Past, first: str, choose: Choose, folder: Path) -> Non
     wreck = _died_at(first, _beginning(past, folder / "first"))
     for kept in (True, False):
         start = wreck.copied(folder / f"kept-{kept}", keep_disk=kept)
-        points = _points_of_a_start(start, folder / f"traced-{kept}")
+        points = points_of_a_start(start, folder / f"traced-{kept}")
         seconds = choose(points, SAMPLED_SECOND_DEATHS, about=f"second deaths {first} {kept}")
         for second, kept_again in product(seconds, (True, False)):
             twice = start.copied(folder / "twice")
@@ -103,12 +74,12 @@ def _survives_twice(past: Past, first: str, choose: Choose, folder: Path) -> Non
             shutil.rmtree(twice.folder)
 
 
-def _beginning(past: Past, folder: Path) -> Wreck:
+def _beginning(past: Past, folder: Path) -> Wreck[Told]:
     shutil.copytree(past.store, folder / "store")
     return Wreck(folder, past.copy())
 
 
-def _died_at(point: str, wreck: Wreck) -> Wreck:
+def _died_at(point: str, wreck: Wreck[Told]) -> Wreck[Told]:
     server = Server(
         wreck.disk, f"file://{wreck.store}", admin_token=ADMIN_TOKEN, environ={"IMAGEREPO_FAILPOINT": point}
     )
@@ -119,20 +90,8 @@ def _died_at(point: str, wreck: Wreck) -> Wreck:
     return wreck
 
 
-def _points_of_a_start(wreck: Wreck, folder: Path) -> list[str]:
-    traced = wreck.copied(folder)
-    trace = folder / "trace"
-    assert recover(traced.disk, traced.store, FAILPOINT_TRACE=str(trace)) == 0
-    points = stories.failpoints_of(trace)
-    shutil.rmtree(folder)
-    return points
-
-
-def _dies_again(wreck: Wreck, point: str, *, kept_again: bool) -> None:
-    ended = recover(wreck.disk, wreck.store, FAILPOINT=point, FAILPOINT_ACTION="kill-self")
-    assert ended == -signal.SIGKILL, f"the start ended with {ended} and did not pass {point}"
-    if not kept_again:
-        wreck.lose_disk()
+def _dies_again(wreck: Wreck[Told], point: str, *, kept_again: bool) -> None:
+    dies_while_it_starts(wreck, point, keeps_disk=kept_again)
     wreck.disk.mkdir(exist_ok=True)
     store = open_store(f"file://{wreck.store}", config=Config())
     with running(wreck.disk, store=store) as third:

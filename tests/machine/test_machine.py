@@ -13,9 +13,10 @@ from tests.machine.machine import Mending
 from tests.machine.processes import Nursery
 
 SAMPLES = 8
-SAMPLES_OF_REPAIRS = 4
 STORIES = 5
 """Each; the first is the empty one."""
+SAMPLES_OF_REPAIRS = 2
+STORIES_OF_REPAIRS = 12
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,8 @@ def nursery() -> Iterator[Nursery]:
 def test_repairs_lose_nothing_that_is_alive_whatever_dies_rests_or_comes_back(nursery: Nursery, sample: int) -> None:
     coverage = Coverage()
     number = sampling.chance(f"stories of repairs {sample}").randrange(1 << 32)
-    running.run(nursery, coverage, number=number, stories=STORIES, kind=Mending)
-    assert coverage.facts["started"] >= STORIES
+    running.run(nursery, coverage, number=number, stories=STORIES_OF_REPAIRS, kind=Mending)
+    assert coverage.facts["started"] >= STORIES_OF_REPAIRS
 
 
 @pytest.mark.parametrize("sample", range(SAMPLES))

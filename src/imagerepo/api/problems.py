@@ -213,7 +213,7 @@ TABLE: dict[type[BaseException], Kind] = {
         "damaged-base",
         502,
         "The stored image is damaged",
-        "The object in the store is not what its name says. Reconcile finds and reports it.",
+        "The store has lost the image, or has other bytes under its name. Whoever adds the same file again mends it.",
     ),
     errors.Busy: Kind("busy", 503, "Too many images are being made", "Wait for `Retry-After`.", retry_after=2),
     errors.SessionNotFound: Kind(

@@ -78,14 +78,15 @@ class Fixity:
         """Ask after what is damaged: somebody may have put it back, or purged it."""
         self._looked_again = self._now()
         for ident in list(self._damaged):
-            self._judge(ident)
+            judge(self._store, self._disk, ident, now=self._now)
 
     def _check_what_is_due(self) -> int:
         current = self._round or self._begin()
         share = (self._now() - current.began_at) / self._length
         batch = list(islice(_due(current, share), AT_ONCE))
         for row in batch:
-            current = self._round = _further(current, row.ident, self._judge(row.ident))
+            read = judge(self._store, self._disk, row.ident, now=self._now)
+            current = self._round = _further(current, row.ident, read)
         if share >= 1 and len(batch) < AT_ONCE:
             self._end(current)
         return len(batch)
@@ -94,26 +95,6 @@ class Fixity:
         begun = self._round = Round(began_at=self._now(), images=rows.how_many())
         self._save()
         return begun
-
-    def _judge(self, ident: str) -> int:
-        """Read one base, and note what is known of it now; how many bytes were read."""
-        found, read = self._look_at(ident)
-        damage.note(self._disk, ident, found)
-        return read
-
-    def _look_at(self, ident: str) -> tuple[Damage | None, int]:
-        name = names.base(ident)
-        with step("fixity.check"):
-            try:
-                digest, read = hash_object(self._store, name, newest=True)
-            except ObjectNotFound:
-                if not rows.referred_to([ident]):
-                    return None, 0  # purged this moment
-                return Damage(kind="missing", found_at=self._now(), detail=f"{name} is not in the store"), 0
-        if digest == ident:
-            return None, read
-        detail = f"{name} has {read} bytes with the SHA-256 {digest}"
-        return Damage(kind="corrupt", found_at=self._now(), detail=detail), read
 
     def _end(self, current: Round) -> None:
         self._round, self._last = None, current.model_copy(update={"ended_at": self._now()})
@@ -129,6 +110,28 @@ class Fixity:
         with step("fixity.save"):
             self._store.put(names.FIXITY, io.BytesIO(saved.encoded), media_type="application/json")
         self._saved, self._told = self._now(), saved.damaged
+
+
+def judge(store: ObjectStore, disk: Disk, ident: str, *, now: Now = _utc_now) -> int:
+    """Read one base, and note what is known of it now; how many bytes were read. Raises StoreError."""
+    found, read = _look_at(store, ident, now)
+    damage.note(disk, ident, found)
+    return read
+
+
+def _look_at(store: ObjectStore, ident: str, now: Now) -> tuple[Damage | None, int]:
+    name = names.base(ident)
+    with step("fixity.check"):
+        try:
+            digest, read = hash_object(store, name, newest=True)
+        except ObjectNotFound:
+            if not rows.referred_to([ident]):
+                return None, 0  # purged this moment
+            return Damage(kind="missing", found_at=now(), detail=f"{name} is not in the store"), 0
+    if digest == ident:
+        return None, read
+    detail = f"{name} has {read} bytes with the SHA-256 {digest}"
+    return Damage(kind="corrupt", found_at=now(), detail=detail), read
 
 
 def lag(report: Report, *, days: float, now: datetime) -> timedelta:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from imagerepo.durability import ancestry, damage
-from imagerepo.durability.damage import Damage
 from imagerepo.durability.settle import Patience, Stopped
-from imagerepo.durability.state import Disk
-from imagerepo.reconcile import spooled
+from imagerepo.errors import StoreError
+from imagerepo.reconcile import fixity, spooled
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.plans import Plan, Plans, State
 from imagerepo.reconcile.survey import Survey, strangers
@@ -42,7 +42,7 @@ def carry_out(service: Service, plans: Plans, plan: Plan) -> Plan:
             for batch in survey.images(plan.surveyed):
                 if service.stop.is_set():
                     raise Stopped
-                _note_corrupt(service.writer.disk, batch.findings)
+                _judge_corrupt(service, batch.findings)
                 keep = plans.append if batch.whole else plans.write
                 plan = keep(plan, batch.findings, surveyed=batch.upto, rows=plan.rows + batch.rows)
             return plans.append(plan, _beside_images(service, patience), state=State.READY)
@@ -50,11 +50,15 @@ def carry_out(service: Service, plans: Plans, plan: Plan) -> Plan:
         survey.close()
 
 
-def _note_corrupt(disk: Disk, findings: Iterable[Finding]) -> None:
-    """From now on they are not delivered, and taken when they are sent again."""
+def _judge_corrupt(service: Service, findings: Iterable[Finding]) -> None:
+    """Let them be known as damaged: not delivered, and taken when they are sent again.
+
+    Each is read once more: one that was found an hour ago may be mended by now.
+    """
     for finding in findings:
         if finding.code == Code.CORRUPT_BASE and finding.ident:
-            damage.note(disk, finding.ident, Damage(kind="corrupt", found_at=datetime.now(UTC), detail=finding.detail))
+            with suppress(StoreError):
+                fixity.judge(service.store, service.writer.disk, finding.ident)
 
 
 def _another_store(plan: Plan) -> str:

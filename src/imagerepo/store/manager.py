@@ -83,7 +83,7 @@ class Manager:
         try:  # before calling it lost, every replica is asked
             return self._store.get(name, newest=True, byte_range=byte_range)
         except ObjectNotFound:
-            raise DamagedBase(f"the store has lost {name}; an operator must put it back") from None
+            raise DamagedBase(f"the store has lost {name}; whoever adds the image again mends it") from None
 
     def derivative(self, ident: str, technical: Technical, variant: Variant) -> ObjectReader:
         """The derivative, from the cache or made now.

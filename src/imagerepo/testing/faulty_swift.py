@@ -70,10 +70,6 @@ class FaultySwift:
     def calls(self) -> list[tuple[str, str]]:
         return self._orders.calls
 
-    @property
-    def failed(self) -> list[tuple[Op, Fault]]:
-        return self._orders.failed
-
     def fail(self, op: Op, fault: Fault, *, name: str = "", call: int = 1, times: float = 1) -> None:
         """As FaultyStore.fail."""
         self._orders.add(op, fault, name=name, call=call, times=times)

@@ -150,10 +150,11 @@ class Reader:
     def run(self, client: httpx.Client, over: threading.Event) -> None:
         since = _revision(client)
         while not over.wait(READING_PAUSE_SECONDS):
-            shown = {ident: client.get(f"/images/{ident}") for ident in self._pool.idents}
+            shown = {ident: answered(client, ident) for ident in self._pool.idents}
             upto = _revision(client)
             for ident, answer in shown.items():
-                self._ledger.read(Reading(ident, since, upto, is_whole(answer, ident), _problem(answer)))
+                if answer is not None:
+                    self._ledger.read(Reading(ident, since, upto, is_whole(answer, ident), _problem(answer)))
             since = upto
 
 
@@ -192,6 +193,12 @@ class Admin:
             self.counts.update(over_http.settled(client, answer.headers["Location"]).json()["outcomes"])
         else:
             self.counts["stale"] += 1
+
+
+def answered(client: httpx.Client, ident: str) -> httpx.Response | None:
+    """What is answered to who asks for the image. None: the store is slow, and has lost nothing for that."""
+    answer = client.get(f"/images/{ident}")
+    return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
 
 
 def is_whole(answer: httpx.Response, ident: str) -> bool:

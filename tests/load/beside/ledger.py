@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 PURGE = "purge of "
@@ -73,6 +74,18 @@ class Ledger:
             session.revision = revision
             self._committing.remove(session)
             self._acknowledged[session.key] = session
+
+    def adders(self, ident: str, before: int) -> list[Session]:
+        """The sessions that were acknowledged after so many, and add the image."""
+        with self._lock:
+            since = islice(self._acknowledged.values(), before, None)
+            return [session for session in since if ident in session.adds]
+
+    def deleted(self, ident: str, added: Session) -> None:
+        """The base goes, though somebody was told meanwhile that the image was added."""
+        with self._lock:
+            revisions = [session.revision or 0 for session in self._acknowledged.values()]
+        self.read(Reading(ident, added.revision or 0, max(revisions), False, "its base was being deleted"))
 
     def read(self, reading: Reading) -> None:
         self._readings.append(reading)

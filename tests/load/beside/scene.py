@@ -1,8 +1,8 @@
 """8 writers want the same few images while plans are made and applied in a loop, on a Swift that dawdles.
 
 Images whose rows went become orphans again and again: history is kept for half a second, one image is purged now and
-then, and uploads are left behind whose server died before the merge. Each DELETE of a base is held up on its way,
-and some lose their answer and arrive seconds later, as they may within the settling time.
+then, and uploads are left behind whose server died before the merge. Each DELETE of a base is held up on its way, some
+for longer than their sender waits; meanwhile everybody wants the image.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import random
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -29,23 +30,25 @@ from imagerepo.testing.faults import Op
 from imagerepo.testing.faulty_swift import FaultySwift
 from imagerepo.testing.servers import Server
 from imagerepo.testing.swift import Swift
-from tests.load.beside.clients import Admin, Pool, Reader, Writer, is_whole
-from tests.load.beside.ledger import Ledger
+from tests.load.beside.clients import Admin, Pool, Reader, Writer, answered, is_whole
+from tests.load.beside.ledger import Ledger, Session
 from tests.reconcile import over_http
+from tests.waiting import until
 
 TOKEN = "the-admin-token-of-the-scene"
 WRITERS = 8
 READERS = 2
-LONGEST_DELAY_SECONDS = 0.6
+LONGEST_DELAY_SECONDS = 0.7
+LATE = 0.3
+"""Share of the DELETEs that are held up for longer than their sender waits."""
+LATEST_SECONDS = 4.0
+"""For how long: well within the settling time."""
+HOLDING_SECONDS = 0.02
 LEAVING_SECONDS = 0.7
-MOST_IN_TIME = 6
-"""DELETEs of bases, before one loses its answer."""
-LATEST_SECONDS = 3.0
-"""How late that arrives: well within the settling time."""
 SETTINGS = {
     "grace_seconds": "0.000001",
-    "store_timeout_seconds": "0.75",
-    "delete_settle_seconds": "6",
+    "store_timeout_seconds": "1",
+    "delete_settle_seconds": "8",
     "history_seconds": "0.5",
     "fixity_days": "0.0002",
     "drill_seconds": "0",
@@ -64,8 +67,8 @@ class Client(Protocol):
 
 @dataclass
 class Tally:
-    """What happened. `deletions`: DELETEs of bases that reached the store, of which `late` applied after their answer
-    was lost. `meetings`: commits that had begun to add an image when a DELETE of its base was carried out.
+    """What happened. `deletions`: DELETEs of bases that reached the store, of which `late` applied after their sender
+    had given them up. `meetings`: commits that had begun to add an image when a DELETE of its base was carried out.
     """
 
     sessions: int = 0
@@ -82,21 +85,38 @@ class Tally:
 
 
 class Watch:
-    """Stands at the store's door: holds up each DELETE of a base, and calls for its image meanwhile."""
+    """Stands at the store's door: holds up each DELETE of a base, and calls for its image meanwhile.
+
+    As soon as somebody is told that it is live, the DELETE goes on: then it is a loss, and is noted. Else it does in
+    a moment, or only after its sender has given it up.
+    """
 
     def __init__(self, pool: Pool, ledger: Ledger, tally: Tally, chance: random.Random) -> None:
         self._pool, self._ledger, self._tally, self._chance = pool, ledger, tally, chance
         self._lock = threading.Lock()
 
     def __call__(self, op: Op, name: str) -> None:
-        if op != "delete" or not name.startswith(names.IMAGES):
-            return
-        ident = name.removeprefix(names.IMAGES)
-        self._pool.call(ident)
-        time.sleep(self._chance.uniform(0, LONGEST_DELAY_SECONDS))
+        if op == "delete" and name.startswith(names.IMAGES):
+            ident, before = name.removeprefix(names.IMAGES), self._ledger.sessions
+            self._pool.call(ident)
+            with self._lock:
+                late = self._chance.random() < LATE
+                longest = LATEST_SECONDS if late else self._chance.uniform(0, LONGEST_DELAY_SECONDS)
+            self._hold(lambda: self._ledger.adders(ident, before), longest)
+            self._note(ident, late, self._ledger.adders(ident, before))
+
+    def _hold(self, until: Callable[[], object], longest: float) -> None:
+        deadline = time.monotonic() + longest
+        while time.monotonic() < deadline and not until():
+            time.sleep(HOLDING_SECONDS)
+
+    def _note(self, ident: str, late: bool, adders: list[Session]) -> None:
         with self._lock:
             self._tally.deletions += 1
+            self._tally.late += late
             self._tally.meetings += self._ledger.adding(ident)
+        for session in adders:
+            self._ledger.deleted(ident, session)
 
 
 class Leaver:
@@ -121,22 +141,6 @@ class Leaver:
             self._tally.left_behind += 1
 
 
-class Dawdler:
-    """Lets some DELETEs of bases lose their answer, and arrive later, when the image may be wanted again."""
-
-    def __init__(self, faulty: FaultySwift, chance: random.Random) -> None:
-        self._faulty, self._chance = faulty, chance
-
-    def run(self, client: httpx.Client, over: threading.Event) -> None:
-        while not over.is_set():
-            lost = len(self._faulty.failed)
-            self._faulty.fail("delete", "late", name=names.IMAGES, call=self._chance.randint(1, MOST_IN_TIME))
-            while len(self._faulty.failed) == lost and not over.wait(LOOK_SECONDS):
-                pass
-            over.wait(self._chance.uniform(0, LATEST_SECONDS))
-            self._faulty.deliver()
-
-
 class Scene:
     """A server with two workers, and all its clients."""
 
@@ -151,7 +155,6 @@ class Scene:
             *(Writer(self._pool, self._ledger, random.Random(chance.random())) for _ in range(WRITERS)),
             *(Reader(self._pool, self._ledger) for _ in range(READERS)),
             Leaver(self._pool, self._store, self._tally),
-            Dawdler(self._faulty, random.Random(chance.random())),
             self._admin,
         ]
 
@@ -198,9 +201,7 @@ class Scene:
                 return
 
     def _settle(self) -> None:
-        """Let arrive what is late, and repair until a new plan finds nothing at all."""
-        self._faulty.heal()
-        self._faulty.deliver()
+        """Repair until a new plan finds nothing at all."""
         deadline = time.monotonic() + LONGEST_SECONDS
         with self._server.admin as client:
             while any((plan := self._admin.plan(client, deep=True)).json()["counts"].values()):
@@ -214,11 +215,12 @@ class Scene:
             shown = {image["ident"] for image in over_http.every(client, "/api/v1/images?limit=200")}
             assert shown == live
             for ident in live:
-                assert is_whole(client.get(f"/images/{ident}"), ident), f"a live image was lost: {ident}"
+                answer = until(lambda ident=ident: answered(client, ident))  # type: ignore[misc]
+                assert answer and is_whole(answer, ident), f"a live image was lost: {answer}"
         assert OUR_ERROR not in self._server.output(), self._server.output()
 
     def _told(self) -> Tally:
         tally = self._tally
         tally.sessions, tally.readings = self._ledger.sessions, self._ledger.readings
-        tally.late, tally.admin = self._faulty.failed.count(("delete", "late")), dict(self._admin.counts)
+        tally.admin = dict(self._admin.counts)
         return tally

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from imagerepo.testing.swift import Swift
 from tests import sampling
 from tests.load.beside.scene import Scene
@@ -11,6 +13,7 @@ from tests.load.beside.scene import Scene
 SECONDS = 20.0
 
 
+@pytest.mark.timeout(600)  # on a busy machine it takes its time until enough has happened
 def test_no_acknowledged_image_is_lost_while_orphans_are_deleted_beside(
     swift: Swift, container: str, tmp_path: Path
 ) -> None:

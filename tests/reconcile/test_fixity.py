@@ -13,7 +13,7 @@ import pytest
 
 from imagerepo.durability import damage
 from imagerepo.errors import StoreUnavailable
-from imagerepo.reconcile.fixity import AT_ONCE, Fixity
+from imagerepo.reconcile.fixity import AT_ONCE, Fixity, judge
 from imagerepo.store import names
 from tests.sessions.workers import Worker
 
@@ -145,6 +145,14 @@ def test_it_goes_on_where_it_was_after_the_loss_of_the_disk(
     assert again.report.round is not None and again.report.round.checked == len(half)
     assert set(again.report.damaged) == {idents[0]}
     caplog.clear()
+
+
+def test_what_is_staged_and_not_yet_in_the_store_is_not_missed(worker: Worker) -> None:
+    """It was purged while a round came to it, say, and is added again."""
+    worker.stage(b"it comes")
+    ident = hashlib.sha256(b"it comes").hexdigest()
+    judge(worker.images, worker.writer.disk, ident)
+    assert damage.of(worker.writer.disk, ident) is None
 
 
 def test_nothing_is_written_to_the_database(

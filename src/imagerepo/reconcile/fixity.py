@@ -125,8 +125,8 @@ def _look_at(store: ObjectStore, ident: str, now: Now) -> tuple[Damage | None, i
         try:
             digest, read = hash_object(store, name, newest=True)
         except ObjectNotFound:
-            if not rows.referred_to([ident]):
-                return None, 0  # purged this moment
+            if not rows.merged([ident]):
+                return None, 0  # purged this moment, and perhaps staged again
             return Damage(kind="missing", found_at=now(), detail=f"{name} is not in the store"), 0
     if digest == ident:
         return None, read

@@ -40,8 +40,13 @@ def rows(after: str = "", *, chunk: int = CHUNK) -> Iterator[Row]:
 def referred_to(idents: Sequence[str]) -> set[str]:
     """Those of `idents` that any row refers to: staged, merged, live or retained."""
     staged = StagedImage.objects.filter(ident__in=idents).values_list("ident", flat=True)
+    return {str(ident) for ident in staged} | merged(idents)
+
+
+def merged(idents: Sequence[str]) -> set[str]:
+    """Those of `idents` that any version refers to, about to be live, live or retained: the store must have them."""
     versions = ImageVersion.objects.filter(image__ident__in=idents).values_list("image__ident", flat=True)
-    return {str(ident) for ident in (*staged, *versions)}
+    return {str(ident) for ident in versions}
 
 
 def current(idents: Sequence[str]) -> set[str]:

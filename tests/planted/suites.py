@@ -54,7 +54,9 @@ SUITES = {
         # A real server dies at every failpoint of a start and of two commits, its disk lost.
         Suite("crash", ("tests/crash/test_failpoints.py", "-k", "loses_nothing")),
         # Power cuts under 8 writers and 16 readers.
-        Suite("storm", ("tests/load",), rounds=3),
+        Suite("storm", ("tests/load/test_storm.py",), rounds=3),
+        # 8 writers who want the very images that are being deleted, on a Swift that dawdles.
+        Suite("beside", ("tests/load/beside",), rounds=2),
         # The store's contract, on every backend, and under every fault.
         Suite(
             "contracts",

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from imagerepo.durability import damage
@@ -22,9 +23,11 @@ from tests.waiting import until
 
 
 @pytest.fixture
-def repair(tmp_path: Path) -> Iterator[Repairing]:
+def repair(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Repairing]:
+    """Its commits wait for a second only where a test is `impatient`."""
     folder = LocalStore(tmp_path / "store")  # which does not know MD5s: bytes of the same length look well
-    with repairing(tmp_path / "data", store=Door(folder), commit_wait_seconds="1") as repair:
+    wait = "1" if getattr(request, "param", None) == "impatient" else "60"
+    with repairing(tmp_path / "data", store=Door(folder), commit_wait_seconds=wait) as repair:
         yield repair
 
 
@@ -44,7 +47,7 @@ def image(ann: Caller) -> bytes:
     data = picture()
     session = ann.open()
     ann.add(session, data, title="before")
-    ann.commit(session)
+    until(lambda: ann("POST", f"{session}/commit").status_code == 200)
     return data
 
 
@@ -72,6 +75,11 @@ def check_all(repository: Repository) -> set[str]:
 def is_whole(repository: Repository, data: bytes) -> bool:
     response = Caller(None).http.get(f"/images/{ident_of(data)}")
     return response.status_code == 200 and response.content == data and not check_all(repository)
+
+
+def refused(response: httpx.Response) -> httpx.Response | None:
+    """The response, unless the commit goes on."""
+    return None if response.status_code == 202 else response
 
 
 def send_again(ann: Caller, data: bytes, **form: str) -> tuple[str, dict[str, object]]:
@@ -169,6 +177,7 @@ def test_bytes_that_nobody_wants_any_more_go(repository: Repository, ann: Caller
     assert repository.spooled() == set()
 
 
+@pytest.mark.parametrize("repair", ["impatient"], indirect=True)
 def test_a_store_that_does_not_take_it_leaves_it_damaged_and_the_session_open(
     repository: Repository, ann: Caller, image: bytes
 ) -> None:
@@ -176,10 +185,11 @@ def test_a_store_that_does_not_take_it_leaves_it_damaged_and_the_session_open(
     check_all(repository)
     session, _ = send_again(ann, image)
     repository.store.fail("put", "unavailable", name="images/", times=FOR_GOOD)
-    assert problem(ann("POST", f"{session}/commit"), 503, "commit-unfinished")["state"] == "open"
+    given_up = until(lambda: refused(ann("POST", f"{session}/commit")))
+    assert problem(given_up, 503, "commit-unfinished")["state"] == "open"
     assert damage.of(repository.service.writer.disk, ident_of(image))
     repository.store.heal()
-    ann.commit(session)
+    until(lambda: ann("POST", f"{session}/commit").status_code == 200)
     assert is_whole(repository, image)
 
 

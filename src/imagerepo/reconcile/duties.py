@@ -22,27 +22,32 @@ log = logging.getLogger(__name__)
 
 
 class Deletions:
-    """Marks are cleared in their time, whoever left them; the objects of what was purged go, and old versions."""
+    """Marks are cleared in their time, whoever left them; the objects of what was purged go."""
 
     def __init__(self, service: Service, deleter: Deleter) -> None:
         self._service, self._deleter = service, deleter
-        self._purge_not_before = self._history_not_before = 0.0
+        self._not_before = 0.0
 
     def look(self) -> None:
         """Do what is due. Raises Fenced and Stopped."""
         self._deleter.clear_settled()
-        self._carry_out_purges()
-        self._end_history()
-
-    def _carry_out_purges(self) -> None:
-        if time.monotonic() >= self._purge_not_before and Purged.objects.filter(gone=False).exists():
+        if time.monotonic() >= self._not_before and Purged.objects.filter(gone=False).exists():
             left = purge.carry_out(self._service.store, self._deleter)
-            self._purge_not_before = time.monotonic() + RETRY_SECONDS if left else 0.0
+            self._not_before = time.monotonic() + RETRY_SECONDS if left else 0.0
 
-    def _end_history(self) -> None:
+
+class Horizon:
+    """Versions behind the horizon go, of which there may be millions at first."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._not_before = 0.0
+
+    def look(self) -> None:
+        """Do what is due. Raises Fenced and Stopped."""
         kept = self._service.config.history_seconds
-        if kept and time.monotonic() >= self._history_not_before:
-            self._history_not_before = time.monotonic() + min(HISTORY_SECONDS, kept)
+        if kept and time.monotonic() >= self._not_before:
+            self._not_before = time.monotonic() + min(HISTORY_SECONDS, kept)
             history.forget(self._service.writer, history.horizon_at(timedelta(seconds=kept)), actor="history")
 
 

@@ -20,11 +20,11 @@ from imagerepo.durability.settle import Stopped
 from imagerepo.errors import Fenced
 from imagerepo.reconcile.carrying import Carrier
 from imagerepo.reconcile.deletion import Clock, Deleter
-from imagerepo.reconcile.duties import Checks, Deletions
+from imagerepo.reconcile.duties import Checks, Deletions, Horizon
 from imagerepo.sessions.service import Service
 
 LOOK_SECONDS = 0.5
-Job: TypeAlias = Literal["deletions", "fixity", "plans"]
+Job: TypeAlias = Literal["deletions", "history", "fixity", "plans"]
 JOBS: tuple[Job, ...] = get_args(Job)
 RETRY_SECONDS = 5.0
 """Until what broke off is tried again."""
@@ -101,6 +101,7 @@ class _Work:
         self._deleter = Deleter(service.store, service.writer, settling_seconds=settling, clock=clock)
         self.looks: dict[Job, Callable[[], None]] = {
             "deletions": Deletions(service, self._deleter).look,
+            "history": Horizon(service).look,
             "fixity": Checks(service).look,
             "plans": Carrier(service, self._deleter).look,
         }

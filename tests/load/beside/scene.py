@@ -54,9 +54,9 @@ SETTINGS = {
     "drill_seconds": "0",
 }
 LOOK_SECONDS = 0.1
-LEAST_DELETIONS = 8
-LEAST_MEETINGS = 3
-LONGEST_SECONDS = 120.0
+LEAST_DELETIONS = 6
+LEAST_MEETINGS = 2
+LONGEST_SECONDS = 180.0
 """Beyond the time that was asked for: until enough has happened, or the dust has settled."""
 OUR_ERROR = " ERROR imagerepo."
 

@@ -60,7 +60,8 @@ corpus: setup  ## push a folder of good, bad and edge images (CORPUS=folder) and
 .PHONY: soak
 soak: setup  ## the long runs: the model, explored widely; stories, deaths, power cuts, commits beside repairs, failing disks, starts at once; planted bugs
 	$(BIN)/python -m tests.model.soak
-	IMAGEREPO_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 0 tests/crash/test_second_death.py tests/strace \
+	IMAGEREPO_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 0 tests/crash/test_second_death.py \
+		tests/crash/test_repairs.py tests/strace \
 		tests/durability/test_faults.py tests/contracts/test_faults_of_three.py \
 		tests/durability/test_pruned_histories.py tests/reconcile/test_drifts.py
 	$(BIN)/python -m tests.machine.soak

@@ -12,14 +12,21 @@ from imagerepo.store.names import Variant
 from imagerepo.testing.faults import FOR_GOOD, Fault
 from imagerepo.testing.images import Picture
 from tests.machine import repairing
-from tests.machine.servers import Server, ends
+from tests.machine.ledger import Told
+from tests.machine.servers import Server, ends, eventually
 from tests.machine.story import PICTURES, Story, any_number, clients, numbers, pictures, waits
 from tests.machine.world import PATIENCE_SECONDS
 
 SMALL = Variant(2, 2, "jpg")
 FOREIGN = "images/notes.txt"
-PHASES = ("reconcile.condemn>snapshot.final", "-/store.stat images", "reconcile.delete", "reconcile.")
-"""Parts of the names of failpoints from a mark that becomes final to its end, and of all others."""
+PHASES = (
+    ("reconcile.condemn>snapshot.final", 1),
+    ("-/store.stat images", 1),
+    ("-/store.stat images", 2),
+    ("reconcile.delete", 1),
+    ("reconcile.", 1),
+)
+"""Parts of the names of failpoints, from the look at a base to the end of its mark, and at which pass."""
 
 often = st.sampled_from([True, True, False])
 rarely = st.sampled_from([False, False, True])
@@ -169,20 +176,20 @@ class Repairs(Story):
         client=clients,
         picture=pictures,
         failpoint=any_number,
-        nth=st.integers(1, 3),
         phase=st.sampled_from(PHASES),
         number=numbers,
         which=numbers,
         passes=often,
     )
     def another_takes_over_in_mid_deletion(
-        self, client: int, picture: int, failpoint: int, nth: int, phase: str, number: int, which: int, passes: bool
+        self, client: int, picture: int, failpoint: int, phase: tuple[str, int], number: int, which: int, passes: bool
     ) -> None:
         """The image comes back under the other one; then the first one wakes."""
         server = self.at_rest()
         if server is None:
             return
-        name = self.coverage.failpoint("worker", failpoint, within=phase)
+        part, nth = phase
+        name = self.coverage.failpoint("worker", failpoint, within=part)
         orphan = self.orphan(picture)
         self.begin("another_takes_over_in_mid_deletion", f"{orphan.ident[:4]}, of {server.name} at {name}")
         made = repairing.plan(self.world, server, number)
@@ -261,10 +268,19 @@ class Repairs(Story):
             self.commits_now(client, server, number)
 
     def commits_now(self, client: int, server: Server, number: int) -> None:
+        """Wait until the commit is settled, or waits for a mark."""
         asked = self.asks_commit(self.told[client], server, number, "wait=9")
         if asked:
+            told = asked.told
             ends(asked.answer, server, PATIENCE_SECONDS)
+            self.world.look()
+            eventually(lambda: self.is_settled_or_waits(told, server, number), server, PATIENCE_SECONDS)
         self.world.look()
+
+    def is_settled_or_waits(self, told: Told, server: Server, number: int) -> bool:
+        if told.in_doubt and server.serving:
+            self.reads(told, server, number)
+        return not told.in_doubt or bool(repairing.gives_order(self.world, server, number, "marks"))
 
     def comes_back_in_doubt(self, client: int, number: int, picture: Picture, passes: bool) -> None:
         self.world.heal()

@@ -15,8 +15,8 @@ from tests.machine.processes import Nursery
 SAMPLES = 8
 STORIES = 5
 """Each; the first is the empty one."""
-SAMPLES_OF_REPAIRS = 2
-STORIES_OF_REPAIRS = 12
+SAMPLES_OF_REPAIRS = 4
+STORIES_OF_REPAIRS = 7
 
 
 @pytest.fixture(scope="module")

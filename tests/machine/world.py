@@ -144,6 +144,8 @@ class World:
             self._bury(server, dead)
         if server.alive and server.starting is not None and server.starting.done():
             self._conclude(server)
+        if server.stopped:
+            server.stop()
         if server.stopped and server.armed:
             self.say(f"{server.name} rests at {', '.join(server.armed)}")
             self.coverage.ended.update(server.armed)
@@ -151,7 +153,6 @@ class World:
             server.disarm()
         if server.stopped:
             server.rested |= server.starting is not None
-            server.stop()
 
     def _bury(self, server: Server, dead: Sequence[Process]) -> None:
         if not server.alive or server.dies_whole:
@@ -209,7 +210,8 @@ class World:
         state = body.get("state")
         self.say(f"{told.key[:4]}: {status} {problem} {state or ''} {body.get('revision') or ''}")
         self.coverage.facts[f"{status} {problem} {state or ''}".strip()] += 1
-        told.refused = problem in ("conflict", "nothing-to-commit")
+        noted = str((body.get("error") or {}).get("type", "")).removeprefix("/problems/")
+        told.refused = "conflict" in (problem, noted) or problem == "nothing-to-commit"
         if status == httpx.codes.OK and state == "live":
             self.ledger.live_as(told, body["revision"])
         elif problem == "session-not-found" or state in ("aborted", "expired"):

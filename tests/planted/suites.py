@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PYTEST = ("pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "tests.planted.at_once")
+PYTEST = ("pytest", "-x", "-q", "--timeout=0", "-p", "no:cacheprovider", "-p", "tests.planted.at_once")
+"""Without a time limit for each test: one that is slow sees no bug. A suite has one."""
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ SETTINGS = {
     "grace_seconds": "0.000001",
     "store_timeout_seconds": "0.05",
     "delete_settle_seconds": "0.4",
-    "history_seconds": "0.000001",
+    "history_seconds": "2",
     "fixity_days": "0.00001",
 }
-"""Short enough to be waited for; a round of fixity takes a second."""
+"""Short enough to be waited for; a round of fixity takes a second. A purge takes less than history lasts."""
 STEPS = ("reconcile.", "purge.")
 """What the steps of repairs begin with: a death elsewhere is that of any commit."""
 IN_THE_BACKGROUND = ("fixity.", "purge.history")

@@ -147,7 +147,14 @@ class Migration(migrations.Migration):
                         default=False, help_text="Every staged base is in the store: it may be merged."
                     ),
                 ),
-                ("committer", models.CharField(default="", help_text="The worker that uploads it.", max_length=64)),
+                (
+                    "committer",
+                    models.CharField(
+                        default="",
+                        help_text="The claim it is committed under: the worker that uploads it, and a number.",
+                        max_length=64,
+                    ),
+                ),
                 (
                     "counts",
                     models.JSONField(help_text="Counts at the merge; while it is open they are counted.", null=True),

@@ -45,13 +45,18 @@ def stage(spool: Spool, *contents: bytes, title: str = "") -> UploadSession:
         session = UploadSession.objects.create(
             owner="tests", created_at=now, expires_at=now + timedelta(days=1), expires_in=86400, base_revision=0
         )
+    stage_in(session, spool, *contents, title=title)
+    return session
+
+
+def stage_in(session: UploadSession, spool: Spool, *contents: bytes, title: str = "") -> None:
+    """Let an open session add these images too."""
     for content in contents:
         spooled = spool.receive([content], limit=1000, length=len(content))
         spool.keep(spooled, session.key)
         with write():
             StagedImage.objects.create(
-                session=session, ident=spooled.ident, action=Action.ADD, staged_at=now, title=title,
+                session=session, ident=spooled.ident, action=Action.ADD, staged_at=timezone.now(), title=title,
                 with_metadata=bool(title), format="png", width=1, height=1, frames=1, byte_size=spooled.size,
                 md5=bytes.fromhex(spooled.md5), has_alpha=False,
             )  # fmt: skip
-    return session

@@ -10,9 +10,12 @@ answer    from the row                               here
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
+
+from django.db.models import QuerySet
 
 from imagerepo.catalogue.models import Condemned, Image
 from imagerepo.durability.gate import write
@@ -25,6 +28,16 @@ from imagerepo.errors import (
 from imagerepo.sessions.bases import Keeper
 from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, brought, move, wrong_state
 from imagerepo.testing.failpoints import step
+
+
+def new_claim(worker: str) -> str:
+    """A name for one try to commit one session, which no other has. What an earlier try began counts no more."""
+    return f"{worker}-{secrets.token_hex(8)}"
+
+
+def worker_of(claim: str) -> str:
+    """The worker that carries out the claim."""
+    return claim.partition("-")[0]
 
 
 def claim(session: UploadSession, committer: str) -> bool:
@@ -60,10 +73,15 @@ class BaseCondemned(Exception):
 
 
 class Upload:
-    """The upload of one session's bases, `done` of `total` so far. `begun`: some may be there from an earlier try."""
+    """The upload of one session's bases under one `claim`, `done` of `total` so far.
+
+    `begun`: some may be there from an earlier try. Whatever becomes of the upload counts only while the session is
+    still committing under this claim: it may have been given back meanwhile, and others staged in it since.
+    """
 
     def __init__(self, session: UploadSession, bases: Keeper, threads: Executor, *, begun: bool) -> None:
-        self.session, self._bases, self._threads, self._begun = session, bases, threads, begun
+        self.session, self.claim = session, session.committer
+        self._bases, self._threads, self._begun = bases, threads, begun
         self.done = self.total = 0
         self._counting = threading.Lock()
 
@@ -72,6 +90,8 @@ class Upload:
 
         Raises BaseCondemned, and StoreError when one can't be stored before `deadline` (time.monotonic).
         """
+        if not self.is_wanted():
+            return
         with step("commit.upload"):
             self._check_marks()
             images = list(brought(self.session).order_by("id"))
@@ -82,7 +102,14 @@ class Upload:
             ]
             _all_of(futures)
         with step("commit.uploaded"), write():
-            UploadSession.objects.filter(pk=self.session.pk, state=State.COMMITTING).update(uploaded=True)
+            self._of_claim().update(uploaded=True)
+
+    def is_wanted(self) -> bool:
+        """Whether the session is still committing under this claim."""
+        return self._of_claim().exists()
+
+    def _of_claim(self) -> QuerySet[UploadSession]:
+        return UploadSession.objects.filter(pk=self.session.pk, state=State.COMMITTING, committer=self.claim)
 
     def _check_marks(self) -> None:
         # After the claim: from then on no mark can be set on what this session brings.

@@ -57,7 +57,7 @@ class Committer:
         self._puts = ThreadPoolExecutor(config.store_threads, "put")
         self._sessions = ThreadPoolExecutor(config.store_threads, "upload")
         self._uploads: dict[int, steps.Upload] = {}
-        self._aside: list[UploadSession] = []
+        self._aside: list[steps.Upload] = []
         self._wake = threading.Event()
         self._waiters = Waiters()
         self._lane = threading.Thread(target=self._run_lane, name="lane", daemon=True)
@@ -96,7 +96,7 @@ class Committer:
         self._check_writable(session)
         deadline, begun = time.monotonic() + wait, session.error is not None
         with self._waiters.waiting(session.pk) as settled:
-            if not steps.claim(session, self.name):
+            if not steps.claim(session, steps.new_claim(self.name)):
                 settled.set()
             elif session.uploaded:
                 self._wake.set()
@@ -163,7 +163,8 @@ class Committer:
             self._note(error)
             self._put_aside(upload)
         finally:
-            self._uploads.pop(upload.session.pk, None)
+            if self._uploads.get(upload.session.pk) is upload:
+                del self._uploads[upload.session.pk]
         self._wake.set()
 
     def _run(self, upload: steps.Upload) -> None:
@@ -173,11 +174,12 @@ class Committer:
         try:
             upload.run(patience, time.monotonic() + UPLOAD_SHARE * wait)
         except StoreError as error:
-            merge.give_back(upload.session, "store-unavailable", f"an image could not be stored: {error}")
+            detail = f"an image could not be stored: {error}"
+            merge.give_back(upload.session, "store-unavailable", detail, claim=upload.claim)
 
     def _put_aside(self, upload: steps.Upload) -> None:
         """Leave it to a later tick: a thread that waited here would be missing for other sessions."""
-        self._aside.append(upload.session)
+        self._aside.append(upload)
 
     def _note(self, error: Exception) -> None:
         if failure := of_the_disk(error):
@@ -250,10 +252,12 @@ class Committer:
     def _adopt_orphans(self) -> None:
         """Take over the uploads of workers that died, and begin again what was put aside here."""
         for _ in range(len(self._aside)):
-            self._begin(self._aside.pop(0), begun=True)
-        orphans = UploadSession.objects.filter(state=State.COMMITTING, uploaded=False).exclude(committer=self.name)
-        for session in orphans:
-            lock = acquire(self._workers / session.committer, wait=False)
+            upload = self._aside.pop(0)
+            if upload.is_wanted():
+                self._begin(UploadSession.objects.get(pk=upload.session.pk), begun=True)
+        unfinished = UploadSession.objects.filter(state=State.COMMITTING, uploaded=False)
+        for session in unfinished.exclude(committer__startswith=f"{self.name}-"):
+            lock = acquire(self._workers / steps.worker_of(session.committer), wait=False)
             if lock is None:
                 continue
             try:
@@ -263,11 +267,10 @@ class Committer:
                 lock.release()
 
     def _take_over(self, session: UploadSession) -> bool:
+        before, session.committer = session.committer, steps.new_claim(self.name)
         with write():
-            mine = UploadSession.objects.filter(
-                pk=session.pk, state=State.COMMITTING, uploaded=False, committer=session.committer
-            )
-            return bool(mine.update(committer=self.name))
+            mine = UploadSession.objects.filter(pk=session.pk, state=State.COMMITTING, uploaded=False, committer=before)
+            return bool(mine.update(committer=session.committer))
 
 
 def _tell_of_failure(making: Future[Any]) -> None:

@@ -173,10 +173,15 @@ def flip(head_after: int) -> list[str]:
     return [session.key for session in sessions]
 
 
-def give_back(session: UploadSession, code: str, detail: str) -> bool:
-    """Put a session that is still committing back to `open`, with its error. False: it has moved on."""
+def give_back(session: UploadSession, code: str, detail: str, *, claim: str | None = None) -> bool:
+    """Put a session that is still committing, under this `claim` if one is named, back to `open`, with its error.
+
+    False: it has moved on.
+    """
     try:
         with step("commit.give_back"), write():
+            if claim is not None and not UploadSession.objects.filter(pk=session.pk, committer=claim).exists():
+                return False
             error = {"code": code, "detail": detail}
             move(session, "give_back", error=error, committer="", uploaded=False)
     except WrongState:

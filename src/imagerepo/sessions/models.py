@@ -54,7 +54,11 @@ class UploadSession(models.Model):
     revision = models.PositiveBigIntegerField(null=True)
     error = models.JSONField(null=True, help_text="Why it is open again, or was aborted: {code, detail}.")
     uploaded = models.BooleanField(default=False, help_text="Every staged base is in the store: it may be merged.")
-    committer = models.CharField(max_length=64, default="", help_text="The worker that uploads it.")
+    committer = models.CharField(
+        max_length=64,
+        default="",
+        help_text="The claim it is committed under: the worker that uploads it, and a number.",
+    )
     counts = models.JSONField(null=True, help_text="Counts at the merge; while it is open they are counted.")
 
     class Meta:

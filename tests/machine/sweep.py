@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from imagerepo.testing.faults import Fault, Op
 from tests.machine.machine import Machine
@@ -17,6 +18,9 @@ BY_CHANCE = (
     "reconcile.sweep/store.delete db",
 )
 """Parts of the names of failpoints that only a race, or trouble at one moment, passes: not sought here."""
+
+
+OF_REPAIRS = ("reconcile.", "purge.", "fixity.")
 
 
 def sweep(machine: Machine, role: str, failpoint: str) -> None:
@@ -89,7 +93,8 @@ def _starts(machine: Machine, failpoint: str) -> Iterator[Act]:
 
 def _acts_of_a_worker(machine: Machine, failpoint: str) -> Iterator[Act]:
     """A commit, a conflict, an admin's orders, a commit given back, and what a server does that was taken over."""
-    for act in _everyday(machine):
+    is_of_repairs = failpoint.startswith(OF_REPAIRS)
+    for act in chain(_repairs(machine), _everyday(machine)) if is_of_repairs else _everyday(machine):
         yield lambda: _arm(machine, failpoint)
         yield act
     yield lambda: _arm(machine, failpoint)
@@ -105,6 +110,9 @@ def _everyday(machine: Machine) -> Iterator[Act]:
 
 def _repairs(machine: Machine) -> Iterator[Act]:
     """A plan that finds orphans, one that finds a base lost, a deletion in doubt, a purge, and the end of history."""
+    yield lambda: machine.two_change_one_picture_and_commit(picture=0, title="A", number=0)
+    yield lambda: machine.stages(client=2, changes=[("stage", 1, "A"), ("stage", 2, "B")], number=0, stale=False)
+    yield lambda: machine.commits(client=2, number=0, stale=False, wait="wait=9")
     yield lambda: machine.the_store_has_what_nobody_wants(picture=3, kind="derivative")
     yield lambda: machine.an_admin_reconciles(number=0, deep=True, together=False)
     yield lambda: machine.a_deletion_is_in_doubt(

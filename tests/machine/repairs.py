@@ -283,9 +283,13 @@ class Repairs(Story):
         return not told.in_doubt or bool(repairing.gives_order(self.world, server, number, "marks"))
 
     def comes_back_in_doubt(self, client: int, number: int, picture: Picture, passes: bool) -> None:
+        """After whoever carries repairs out now has looked."""
         self.world.heal()
+        server = self.world.needed()
         if passes:
             repairing.settles(self.world)
+        elif server is not None:
+            repairing.look(self.world, server)
         self.comes_back(client, number, picture)
         self.world.store.deliver()
 

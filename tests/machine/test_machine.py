@@ -15,7 +15,7 @@ from tests.machine.processes import Nursery
 SAMPLES = 8
 STORIES = 5
 """Each; the first is the empty one."""
-SAMPLES_OF_REPAIRS = 4
+SAMPLES_OF_REPAIRS = 12 if sampling.SOAK else 2
 STORIES_OF_REPAIRS = 7
 
 

@@ -9,15 +9,21 @@ from pathlib import Path
 import httpx
 import pytest
 
+from imagerepo.catalogue.models import Revision
 from imagerepo.durability import damage
+from imagerepo.errors import ConfigError, ObjectNotFound
 from imagerepo.reconcile.fixity import Fixity
 from imagerepo.reconcile.plans import State
+from imagerepo.sessions.actors import RECONCILE_NAME
+from imagerepo.sessions.models import UploadSession
+from imagerepo.sessions.staging import stage_removals
 from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.local import LocalStore
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.api.caller import Caller, as_json, ident_of, picture, problem
 from tests.inprocess import Repository
+from tests.reconcile.pausing import in_thread
 from tests.reconcile.repairing import Repairing, repairing
 from tests.waiting import until
 
@@ -214,3 +220,66 @@ def test_a_plan_that_was_made_before_leaves_the_mended_image_alone(
     ann.commit(session)
     assert repair.apply(plan).state in (State.DONE, State.STALE)
     assert is_whole(repository, image)
+
+
+def test_an_image_mended_after_the_repair_has_looked_for_its_base_stays(
+    repository: Repository, repair: Repairing, ann: Caller, image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann.live()
+    lose(repository, image)
+    plan = repair.order(repair.plan(), force=True)
+    store, mended = repository.store, []
+
+    def mend() -> None:
+        session, _ = send_again(ann, image)
+        mended.append(ann.commit(session)["state"])
+
+    def stat(name: str, *, newest: bool = False) -> object:
+        try:
+            return type(store).stat(store, name, newest=newest)
+        except ObjectNotFound:
+            if name == names.base(ident_of(image)) and not mended:
+                monkeypatch.undo()
+                in_thread(mend)
+            raise
+
+    monkeypatch.setattr(store, "stat", stat)
+    assert repair.done(plan).outcomes == {"removed": 0}
+    assert mended == ["live"]
+    assert is_whole(repository, image)
+
+
+def test_an_image_that_the_repair_removes_while_its_bytes_are_staged_is_added_by_their_commit(
+    repository: Repository, repair: Repairing, ann: Caller, image: bytes
+) -> None:
+    ann.live()
+    lose(repository, image)
+    session, staged = send_again(ann, image)
+    assert staged["action"] == "none"
+    assert repair.apply(repair.plan()).outcomes == {"removed": 1}
+    problem(Caller(None).http.get(f"/images/{ident_of(image)}"), 410, "gone")
+    assert ann.commit(session)["counts"]["add"] == 1
+    assert is_whole(repository, image)
+    assert Caller(None)("GET", f"/api/v1/images/{ident_of(image)}").json()["title"] == "before"
+
+
+def test_a_repair_and_a_mending_that_are_merged_together_leave_the_image(
+    repository: Repository, repair: Repairing, ann: Caller, image: bytes
+) -> None:
+    lose(repository, image)
+    removal = repository.open_session(RECONCILE_NAME)
+    stage_removals(removal, [ident_of(image)])
+    session, _ = send_again(ann, image)
+    mending = UploadSession.objects.get(key=session.rpartition("/")[2])
+    with repository.service.writer.lane():
+        for each in (removal, mending):
+            repository.service.committer.commit(each, wait=0)
+        until(lambda: UploadSession.objects.filter(state="committing", uploaded=True).count() == 2)
+    until(lambda: ann("GET", session).json()["state"] == "live")
+    assert Revision.objects.filter(removed__gt=0).count() == 0
+    assert is_whole(repository, image)
+
+
+def test_no_token_has_the_name_of_reconcile(repository: Repository) -> None:
+    with pytest.raises(ConfigError, match="another name"):
+        repository.token(RECONCILE_NAME, "contributor")

@@ -12,12 +12,11 @@ from imagerepo.reconcile.deletion import BATCH
 from imagerepo.reconcile.findings import Action
 from imagerepo.reconcile.plans import Plan, Plans
 from imagerepo.sessions import lifecycle, staging
-from imagerepo.sessions.actors import Actor
+from imagerepo.sessions.actors import RECONCILE_NAME, Actor
 from imagerepo.sessions.models import State, UploadSession
 from imagerepo.sessions.service import Service
 from imagerepo.store import names
 
-OWNER = "reconcile"
 WAIT_SECONDS = 5.0
 REMOVED = "removed"
 """The outcome of rows that went."""
@@ -26,7 +25,8 @@ REMOVED = "removed"
 def remove_rows(service: Service, plans: Plans, plan: Plan, threads: ThreadPoolExecutor) -> Plan:
     """Remove the live images whose bases are still missing, in one revision. Repeatable.
 
-    An image that was changed meanwhile stays, for the next plan to look at.
+    An image that was changed meanwhile stays, for the next plan to look at; so does one whose base came back, as the
+    merge that brings it drops what is staged here (sessions/merge.py).
     """
     found = (finding for _, finding in plans.findings(plan) if finding.action == Action.REMOVE_ROW)
     idents = (finding.ident for finding in found if finding.ident)
@@ -45,13 +45,14 @@ def _session(service: Service, plans: Plans, plan: Plan) -> tuple[UploadSession,
     """This plan's session; a new one if there is none, or it was given up."""
     if plan.session:
         try:
-            session = lifecycle.find(plan.session, Actor(OWNER, "admin"))
+            session = lifecycle.find(plan.session, Actor(RECONCILE_NAME, "admin"))
         except SessionNotFound:
             pass
         else:
             if session.state not in (State.ABORTED, State.EXPIRED):
                 return session, plan
-    session = lifecycle.open_session(OWNER, title=f"reconcile {plan.id}: images that the store has lost")
+    title = f"reconcile {plan.id}: images that the store has lost"
+    session = lifecycle.open_session(RECONCILE_NAME, title=title)
     return session, plans.save(plan.having(session=session.key))
 
 

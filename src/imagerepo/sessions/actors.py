@@ -18,6 +18,8 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 ADMIN_NAME = "admin"
 """Owner of what IMAGEREPO_ADMIN_TOKEN does."""
+RECONCILE_NAME = "reconcile"
+"""Owner of the sessions that remove images whose bases the store has lost."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from imagerepo.catalogue.models import AuditEntry, Head, Revision
 from imagerepo.durability.gate import write
 from imagerepo.errors import WrongState
 from imagerepo.sessions import conflicts
+from imagerepo.sessions.actors import RECONCILE_NAME
 from imagerepo.sessions.counting import NOTHING, Counts
 from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, move, move_all
 from imagerepo.sessions.pending import Pending
@@ -54,10 +55,23 @@ def merge_waiting() -> None:
     """
     with step("commit.merge"), write(durable=True):
         ready = list(UploadSession.objects.filter(state=State.COMMITTING, uploaded=True).order_by("id"))
+        _spare_what_came_back(ready)
         revisions = Revisions()
         for group in _groups(ready):
             _merge_group(group, revisions)
         revisions.write()
+
+
+def _spare_what_came_back(ready: list[UploadSession]) -> None:
+    """Drop reconcile's removals of images whose bytes are brought: their bases are in the store by now.
+
+    Where the image is live that makes no new version, so nothing else would stop the removal.
+    """
+    ours = UploadSession.objects.filter(owner=RECONCILE_NAME, state__in=[State.OPEN, State.COMMITTING])
+    removals = StagedImage.objects.filter(session__in=ours, action=Action.REMOVE)
+    if removals.exists():
+        brought = StagedImage.objects.filter(session__in=ready, md5__isnull=False)
+        removals.filter(ident__in=brought.values("ident")).delete()
 
 
 class Revisions:
@@ -114,13 +128,24 @@ def _groups(sessions: list[UploadSession]) -> Iterator[list[UploadSession]]:
 
 
 def _merge_group(sessions: list[UploadSession], revisions: Revisions) -> None:
-    changes = StagedImage.objects.filter(session__in=sessions).exclude(action=Action.NONE)
-    batches = _batches(changes.order_by("session_id", "id").iterator(BATCH))
+    batches = _batches(_changes(sessions))
     first = next(batches, [])
     if len(first) < BATCH or len(sessions) > 1:
         _merge_together(sessions, first, revisions)
     else:
         _merge_large(sessions[0], chain([first], batches), revisions)
+
+
+def _changes(sessions: list[UploadSession]) -> Iterator[StagedImage]:
+    """What the sessions change, in the order of their ids.
+
+    Bytes that were sent to mend a live image are an addition: none while it is live, but it may be removed meanwhile.
+    """
+    changes = StagedImage.objects.filter(session__in=sessions).exclude(action=Action.NONE, md5__isnull=True)
+    for change in changes.order_by("session_id", "id").iterator(BATCH):
+        if change.action == Action.NONE:
+            change.action = Action.ADD
+        yield change
 
 
 def _merge_together(sessions: list[UploadSession], changes: list[StagedImage], revisions: Revisions) -> None:

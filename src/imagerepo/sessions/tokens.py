@@ -12,7 +12,7 @@ from imagerepo.catalogue.models import Token
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import ConfigError
 from imagerepo.sessions import lane
-from imagerepo.sessions.actors import ADMIN_NAME, ROLES, token_digest
+from imagerepo.sessions.actors import ADMIN_NAME, RECONCILE_NAME, ROLES, token_digest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
 
@@ -26,6 +26,8 @@ def create(writer: Writer, name: str, role: str) -> str:
         raise ConfigError(f"{name!r} is no token name: 1 to 100 letters, digits and ._@- , a letter or digit first")
     if name == ADMIN_NAME:
         raise ConfigError(f"{name!r} owns what IMAGEREPO_ADMIN_TOKEN makes: choose another name")
+    if name == RECONCILE_NAME:
+        raise ConfigError(f"{name!r} owns the sessions that reconcile commits: choose another name")
     if role not in ROLES:
         raise ConfigError(f"{role!r} is no role: take one of {', '.join(ROLES)}")
     token = secrets.token_urlsafe(32)

@@ -37,7 +37,7 @@ SUITES = {
         # Stories of clients, servers, deaths, rests and a store that fails, in any order.
         Suite("machine", ("tests/machine",), rounds=6),
         # Of them those of drift and its repair, with clients who commit and deletions that come late.
-        Suite("repairs", ("tests/machine", "-k", "repairs"), whole=True, rounds=2),
+        Suite("repairs", ("tests/machine", "-k", "repairs"), whole=True, rounds=4),
         # Random drifts, repaired beside commits and across deaths.
         Suite("drifts", ("tests/reconcile/test_drifts.py",), rounds=2),
         # Several processes that write, read and cut one database.

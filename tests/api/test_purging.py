@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from imagerepo.catalogue.models import Image, Purged
-from imagerepo.reconcile import purge
 from imagerepo.reconcile.deletion import Deleter
+from imagerepo.reconcile.remains import Remains
 from imagerepo.store import names
+from imagerepo.store.objects import ObjectInfo
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.api.caller import Caller, ident_of, picture, problem
 from tests.inprocess import Repository
+from tests.reconcile.repairing import Clock
 from tests.waiting import until
 
 
 @pytest.fixture
-def deleter(repository: Repository) -> Iterator[Deleter]:
-    deleter = Deleter(repository.store, repository.service.writer, settling_seconds=900)
-    yield deleter
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def remains(repository: Repository, clock: Clock) -> Iterator[Remains]:
+    """What deletes the objects of purged images, where requests are under way for 900 seconds at most."""
+    deleter = Deleter(repository.store, repository.service.writer, settling_seconds=900, clock=clock)
+    yield Remains(repository.store, deleter, settling_seconds=900, clock=clock)
     deleter.close()
 
 
@@ -27,8 +36,8 @@ def objects(repository: Repository, ident: str) -> set[str]:
     return {info.name for info in repository.store.list(names.base(ident))}
 
 
-def carry_out(repository: Repository, deleter: Deleter) -> int:
-    return purge.carry_out(repository.store, deleter)
+def is_gone(ident: str) -> bool:
+    return bool(Purged.objects.get(ident=ident).gone)
 
 
 def test_no_revision_shows_it_and_its_addresses_answer_410(
@@ -49,16 +58,15 @@ def test_no_revision_shows_it_and_its_addresses_answer_410(
 
 
 def test_its_objects_go_and_nobody_elses(
-    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, deleter: Deleter
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, remains: Remains
 ) -> None:
     ident, other = ann.live(), ann.live()
     assert stranger("GET", f"/images/{ident}-2x2.png").status_code == 200
     until(lambda: len(objects(repository, ident)) == 2)
     admin("POST", f"/api/v1/images/{ident}/purge")
-    assert carry_out(repository, deleter) == 0
+    assert remains.delete() == 0
     assert objects(repository, ident) == set()
     assert objects(repository, other) == {names.base(other)}
-    assert Purged.objects.get(ident=ident).gone
 
 
 def test_it_is_repeatable_and_an_unknown_image_is_not_found(admin: Caller, ann: Caller) -> None:
@@ -94,7 +102,7 @@ def test_staged_changes_of_it_go_and_the_session_goes_on(
 
 
 def test_added_again_it_is_live_again_and_stays(
-    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, deleter: Deleter
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, remains: Remains
 ) -> None:
     data = picture()
     session = ann.open()
@@ -105,7 +113,8 @@ def test_added_again_it_is_live_again_and_stays(
     session = ann.open()
     ann.add(session, data)
     ann.commit(session)
-    assert carry_out(repository, deleter) == 0
+    assert remains.delete() == 0
+    assert is_gone(ident)
     assert stranger("GET", f"/images/{ident}").content == data
     assert len(stranger("GET", f"/api/v1/images/{ident}/history").json()["results"]) == 1
 
@@ -128,14 +137,89 @@ def test_while_a_commit_of_it_is_under_way_nothing_happens(
 
 
 def test_a_store_that_fails_is_asked_again_later(
-    repository: Repository, ann: Caller, admin: Caller, deleter: Deleter
+    repository: Repository, ann: Caller, admin: Caller, remains: Remains
 ) -> None:
     ident = ann.live()
     admin("POST", f"/api/v1/images/{ident}/purge")
     repository.store.fail("delete", "unavailable", name=names.base(ident))
-    assert carry_out(repository, deleter) == 1
-    assert carry_out(repository, deleter) == 0
+    assert remains.delete() == 1
+    assert remains.delete() == 0
     assert objects(repository, ident) == set()
+
+
+def test_what_a_lagging_listing_did_not_show_goes_once_requests_have_settled(
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, remains: Remains, clock: Clock
+) -> None:
+    ident = ann.live()
+    stranger("GET", f"/images/{ident}-2x2.png")
+    until(lambda: len(objects(repository, ident)) == 2)
+    admin("POST", f"/api/v1/images/{ident}/purge")
+    repository.store.fail("list", "lagging", name=names.base(ident))
+    assert remains.delete() == 0
+    assert objects(repository, ident) == {f"{names.base(ident)}-2x2.png"}
+    clock.now += 890
+    assert remains.delete() == 0
+    assert not is_gone(ident), "a derivative may still be on its way"
+    clock.now += 11
+    assert remains.delete() == 0
+    assert is_gone(ident)
+    assert objects(repository, ident) == set()
+
+
+def test_what_is_staged_again_and_given_up_goes(
+    repository: Repository, ann: Caller, admin: Caller, remains: Remains, clock: Clock
+) -> None:
+    data = picture()
+    session = ann.open()
+    ann.add(session, data)
+    ann.commit(session)
+    admin("POST", f"/api/v1/images/{ident_of(data)}/purge")
+    session = ann.open()
+    ann.add(session, data)
+    for _ in range(2):
+        assert remains.delete() == 1
+        clock.now += 901
+    assert not is_gone(ident_of(data))
+    ann("DELETE", session)
+    for _ in range(2):
+        assert remains.delete() == 0
+        clock.now += 901
+    assert is_gone(ident_of(data))
+    assert objects(repository, ident_of(data)) == set()
+
+
+def test_a_purge_is_not_ended_by_the_end_of_the_one_before(
+    repository: Repository, ann: Caller, admin: Caller, remains: Remains, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = picture()
+
+    def add() -> None:
+        session = ann.open()
+        ann.add(session, data)
+        ann.commit(session)
+
+    add()
+    url = f"/api/v1/images/{ident_of(data)}/purge"
+    admin("POST", url)
+    remains.delete()
+    clock.now += 901
+    store = repository.store
+
+    def add_and_purge_again(prefix: str, **options: Any) -> Iterator[ObjectInfo]:
+        monkeypatch.undo()
+        add()
+        admin("POST", url)
+        return store.list(prefix, **options)
+
+    monkeypatch.setattr(store, "list", add_and_purge_again)
+    remains.delete()
+    assert not is_gone(ident_of(data))
+    assert objects(repository, ident_of(data)) == {names.base(ident_of(data))}
+    for _ in range(2):
+        remains.delete()
+        clock.now += 901
+    assert is_gone(ident_of(data))
+    assert objects(repository, ident_of(data)) == set()
 
 
 def test_derivatives_are_dropped_and_made_again(

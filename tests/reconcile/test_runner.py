@@ -15,7 +15,7 @@ from imagerepo.sessions.models import UploadSession
 from imagerepo.store import names
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.reconcile.drift import ident_of, put
-from tests.reconcile.repairing import Repairing, repairing
+from tests.reconcile.repairing import Repairing, names_of, repairing
 from tests.sessions.workers import stage
 from tests.waiting import until
 
@@ -54,6 +54,8 @@ def test_while_a_plan_reads_for_hours_marks_settle_commits_go_on_and_purged_imag
         repair.clock.now += 1
         until(lambda: UploadSession.objects.get(pk=session.pk).state == "live")
         purge.purge(repository.service, ident_of(UNWANTED), actor="an-admin")
+        until(lambda: names.base(ident_of(UNWANTED)) not in names_of(repair))
+        repair.clock.now += 1
         until(lambda: Purged.objects.get().gone)
         assert repair.plans.find(plan.id).state == State.PLANNING
         store.heal()

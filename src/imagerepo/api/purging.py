@@ -14,6 +14,7 @@ from imagerepo.api.parsing import check_parameters
 from imagerepo.api.views import ApiView
 from imagerepo.catalogue import queries
 from imagerepo.reconcile import purge
+from imagerepo.reconcile.remains import delete_derivatives
 from imagerepo.sessions.service import current
 
 
@@ -40,7 +41,7 @@ class DerivativesView(ApiView):
         live_version(ident, queries.head())
         service = current()
         service.writer.check_writable()
-        purge.delete_derivatives(service.store, ident)
+        delete_derivatives(service.store, ident)
         return empty(204)
 
 

@@ -11,11 +11,12 @@ from imagerepo.boot import boot
 from imagerepo.cli.folder import Claim, is_served, writer
 from imagerepo.cli.output import counted, note
 from imagerepo.durability.state import Disk
-from imagerepo.errors import ReconcileError
+from imagerepo.errors import ReconcileError, SessionError, StoreError
 from imagerepo.store import names
 
 if TYPE_CHECKING:
     from imagerepo.sessions.service import Service
+    from imagerepo.store.objects import ObjectStore
 
 LOOK_SECONDS = 0.2
 WAIT_SECONDS = 60.0
@@ -38,11 +39,11 @@ def purge(
     served = is_served(Disk(config.data_dir.absolute()))
     with writer(config, claim=claim), at_work(config, reconciling=not served) as service:
         failed = [ident for ident in dict.fromkeys(idents) if not _purged(service, ident)]
-        left = _left_in_the_store(idents)
+        left = _left_in_the_store(service, idents)
     if left:
         whose = "the server" if served else "the next server on this data folder"
         note(f"{counted(left, 'image')} not yet gone from the store: {whose} goes on with that")
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(1 if failed or left else 0)
 
 
 def _purged(service: Service, ident: str) -> bool:
@@ -52,19 +53,29 @@ def _purged(service: Service, ident: str) -> bool:
 
     try:
         purging.purge(service, ident, actor=OPERATOR)
-    except ReconcileError as error:
+    except (ReconcileError, SessionError) as error:
         note(f"imagerepo: {error}")
         return False
     typer.echo(f"{ident}  gone from every revision")
     return True
 
 
-def _left_in_the_store(idents: list[str]) -> int:
-    """Wait until their objects are gone, up to WAIT_SECONDS; how many are not."""
+def _left_in_the_store(service: Service, idents: list[str]) -> int:
+    """Wait until the store has no objects of them, up to WAIT_SECONDS; of how many it still has some."""
     from imagerepo.catalogue.models import Purged
 
     purged = Purged.objects.filter(ident__in=idents, gone=False)
+    waiting = [str(ident) for ident in purged.values_list("ident", flat=True)]
     deadline = time.monotonic() + WAIT_SECONDS
-    while purged.exists() and time.monotonic() < deadline:
+    while waiting := [ident for ident in waiting if _has_objects(service.store, ident)]:
+        if time.monotonic() > deadline:
+            break
         time.sleep(LOOK_SECONDS)
-    return purged.count()
+    return len(waiting)
+
+
+def _has_objects(store: ObjectStore, ident: str) -> bool:
+    try:
+        return any(store.list(names.base(ident)))
+    except StoreError:
+        return True

@@ -8,9 +8,10 @@ from datetime import timedelta
 
 from imagerepo.catalogue.models import Purged
 from imagerepo.errors import StoreError
-from imagerepo.reconcile import history, purge
-from imagerepo.reconcile.deletion import Deleter
+from imagerepo.reconcile import history
+from imagerepo.reconcile.deletion import Clock, Deleter
 from imagerepo.reconcile.fixity import Fixity
+from imagerepo.reconcile.remains import Remains
 from imagerepo.sessions.service import Service
 
 RETRY_SECONDS = 5.0
@@ -24,15 +25,17 @@ log = logging.getLogger(__name__)
 class Deletions:
     """Marks are cleared in their time, whoever left them; the objects of what was purged go."""
 
-    def __init__(self, service: Service, deleter: Deleter) -> None:
-        self._service, self._deleter = service, deleter
+    def __init__(self, service: Service, deleter: Deleter, *, clock: Clock) -> None:
+        self._deleter = deleter
+        settling = service.config.delete_settle_seconds
+        self._remains = Remains(service.store, deleter, settling_seconds=settling, clock=clock)
         self._not_before = 0.0
 
     def look(self) -> None:
         """Do what is due. Raises Fenced and Stopped."""
         self._deleter.clear_settled()
         if time.monotonic() >= self._not_before and Purged.objects.filter(gone=False).exists():
-            left = purge.carry_out(self._service.store, self._deleter)
+            left = self._remains.delete()
             self._not_before = time.monotonic() + RETRY_SECONDS if left else 0.0
 
 

@@ -1,14 +1,12 @@
 """Takedown: an image goes from every revision, and from the store. Older snapshots keep its metadata until pruned.
 
 removal, a revision like any other ─▶ rows and staged changes go, the address answers 410: durable
-  ─▶ base and derivatives go (carry_out), as often as it takes
+  ─▶ base and derivatives go (remains.py), as often as it takes
 """
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
-from datetime import timedelta
 
 from django.db.models import Max
 from django.utils import timezone
@@ -16,20 +14,14 @@ from django.utils import timezone
 from imagerepo.catalogue import queries
 from imagerepo.catalogue.deeds import Deed, entry
 from imagerepo.catalogue.models import FOREVER, Image, ImageVersion, Purged
-from imagerepo.durability.gate import write
-from imagerepo.errors import BeingCommitted, CommitFailed, Conflicted, NotInSession, StoreError, UnknownImage
-from imagerepo.reconcile.deletion import Deleter, Outcome
+from imagerepo.errors import BeingCommitted, CommitFailed, Conflicted, NotInSession, UnknownImage
 from imagerepo.sessions import lane, lifecycle, staging
 from imagerepo.sessions.models import StagedImage, State
 from imagerepo.sessions.service import Service
-from imagerepo.store import names
-from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import step
 
 TRIES = 3
 """How often a removal that lost against somebody else's change is made anew."""
-
-log = logging.getLogger(__name__)
 
 
 class _LiveAgain(Exception):
@@ -37,7 +29,7 @@ class _LiveAgain(Exception):
 
 
 def purge(service: Service, ident: str, *, actor: str) -> None:
-    """Take the image down, durably; its objects are deleted soon after by `carry_out`. Repeatable.
+    """Take the image down, durably; its objects are deleted soon after (remains.py). Repeatable.
 
     Raises UnknownImage, BeingCommitted, CommitFailed, and what a commit raises.
     """
@@ -107,28 +99,3 @@ def _check_nobody_commits(ident: str) -> None:
     committing = StagedImage.objects.filter(ident=ident, session__state__in=[State.COMMITTING, State.MERGED])
     if current is not None or committing.exists():
         raise BeingCommitted(f"a session that changes image {ident} is being committed: try again in a moment")
-
-
-def carry_out(store: ObjectStore, deleter: Deleter) -> int:
-    """Delete the objects of what was purged; how many images still have some. Repeatable. Raises Fenced."""
-    left = 0
-    for purged in Purged.objects.filter(gone=False):
-        try:
-            outcome = deleter.delete([purged.ident], grace=timedelta(0))[purged.ident]
-            delete_derivatives(store, purged.ident)
-        except StoreError as error:
-            log.warning("image %s is purged, and not yet gone from the store: %s", purged.ident, error)
-            outcome = Outcome.FAILED
-        if outcome in (Outcome.DELETED, Outcome.ABSENT, Outcome.PROTECTED):
-            with write():
-                Purged.objects.filter(pk=purged.pk).update(gone=True)
-        else:
-            left += 1
-    return left
-
-
-def delete_derivatives(store: ObjectStore, ident: str) -> int:
-    """Delete every cached derivative that is listed; they are made again when somebody asks. Raises StoreError."""
-    listed = [info.name for info in store.list(f"{names.base(ident)}-")]
-    store.delete(listed)
-    return len(listed)

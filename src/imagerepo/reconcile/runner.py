@@ -100,7 +100,7 @@ class _Work:
         settling = service.config.delete_settle_seconds
         self._deleter = Deleter(service.store, service.writer, settling_seconds=settling, clock=clock)
         self.looks: dict[Job, Callable[[], None]] = {
-            "deletions": Deletions(service, self._deleter).look,
+            "deletions": Deletions(service, self._deleter, clock=clock).look,
             "history": Horizon(service).look,
             "fixity": Checks(service).look,
             "plans": Carrier(service, self._deleter).look,

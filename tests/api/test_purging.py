@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO
 
 import pytest
 
 from imagerepo.catalogue.models import Image, Purged
 from imagerepo.reconcile.deletion import Deleter
 from imagerepo.reconcile.remains import Remains
+from imagerepo.sessions.models import UploadSession
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo
 from imagerepo.testing.faulty import FOR_GOOD
-from tests.api.caller import Caller, ident_of, picture, problem
+from tests.api.caller import Caller, as_json, ident_of, picture, problem
 from tests.inprocess import Repository
+from tests.reconcile.pausing import in_thread
 from tests.reconcile.repairing import Clock
 from tests.waiting import until
 
@@ -99,6 +102,47 @@ def test_staged_changes_of_it_go_and_the_session_goes_on(
     assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
     assert ident not in bob.changes(session) and ident not in repository.spooled()
     assert bob.commit(session)["counts"]["add"] == 1
+
+
+def test_bytes_that_are_staged_again_while_the_purge_is_shipped_are_kept(
+    repository: Repository, ann: Caller, admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, store = picture(), repository.store
+    session = ann.open()
+    ann.add(session, data)
+
+    def put(name: str, body: BinaryIO, **options: Any) -> ObjectInfo:
+        if name.startswith(names.DB):
+            monkeypatch.undo()
+            with ThreadPoolExecutor(1) as threads:
+                threads.submit(in_thread, lambda: ann.add(session, data)).result()
+        return store.put(name, body, **options)
+
+    monkeypatch.setattr(store, "put", put)
+    assert admin("POST", f"/api/v1/images/{ident_of(data)}/purge").status_code == 202
+    assert ann.changes(session) == {ident_of(data): "add"}
+    assert ident_of(data) in repository.spooled()
+    assert ann.commit(session)["counts"]["add"] == 1
+
+
+def test_a_removal_that_loses_is_made_anew_and_leaves_no_session_behind(
+    repository: Repository, ann: Caller, admin: Caller
+) -> None:
+    ident = ann.live()
+    session = ann.open()
+    ann("PATCH", f"{session}/images/{ident}", **as_json({"title": "first"}))
+
+    def purge() -> int:
+        return admin("POST", f"/api/v1/images/{ident}/purge").status_code
+
+    with ThreadPoolExecutor(1) as threads:
+        with repository.service.writer.lane():
+            ann("POST", f"{session}/commit", headers={"Prefer": "respond-async"})
+            purging = threads.submit(in_thread, purge)
+            until(lambda: UploadSession.objects.filter(title=f"purge of {ident}", state="committing").exists())
+        assert purging.result() == 202
+    removals = UploadSession.objects.filter(title=f"purge of {ident}").order_by("id")
+    assert list(removals.values_list("state", flat=True)) == ["aborted", "live"]
 
 
 def test_added_again_it_is_live_again_and_stays(

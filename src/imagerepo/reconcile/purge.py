@@ -14,9 +14,18 @@ from django.utils import timezone
 from imagerepo.catalogue import queries
 from imagerepo.catalogue.deeds import Deed, entry
 from imagerepo.catalogue.models import FOREVER, Image, ImageVersion, Purged
-from imagerepo.errors import BeingCommitted, CommitFailed, Conflicted, NotInSession, UnknownImage
+from imagerepo.errors import (
+    BeingCommitted,
+    CommitFailed,
+    Conflicted,
+    NothingToCommit,
+    NotInSession,
+    SessionError,
+    UnknownImage,
+    WrongState,
+)
 from imagerepo.sessions import lane, lifecycle, staging
-from imagerepo.sessions.models import StagedImage, State
+from imagerepo.sessions.models import StagedImage, State, UploadSession
 from imagerepo.sessions.service import Service
 from imagerepo.testing.failpoints import step
 
@@ -48,10 +57,13 @@ def _remove(service: Service, ident: str, actor: str) -> None:
     session = lifecycle.open_session(actor, title=f"purge of {ident}")
     try:
         staging.stage_removal(session, ident)
-    except NotInSession:
-        lifecycle.abort(session)
+        done = service.committer.commit(session, wait=service.config.commit_wait_seconds)
+    except (NotInSession, NothingToCommit):  # somebody else removed or purged it meanwhile
+        _give_up(session)
         return
-    done = service.committer.commit(session, wait=service.config.commit_wait_seconds)
+    except SessionError:
+        _give_up(session)
+        raise
     if done.state != State.LIVE:
         raise CommitFailed(
             f"the removal of {ident} is still being committed: purge it again when it is live",
@@ -60,10 +72,15 @@ def _remove(service: Service, ident: str, actor: str) -> None:
         )
 
 
+def _give_up(session: UploadSession) -> None:
+    with suppress(WrongState):  # in doubt: it is being finished
+        lifecycle.abort(session)
+
+
 def _forget(service: Service, ident: str, actor: str) -> None:
     """Delete every row of it, and note that it was purged, in one durable change."""
     staged = StagedImage.objects.filter(ident=ident)
-    keys = list(staged.values_list("session__key", flat=True))
+    sessions: list[UploadSession] = []
 
     def change() -> None:
         versions = ImageVersion.objects.filter(image__ident=ident)
@@ -74,6 +91,7 @@ def _forget(service: Service, ident: str, actor: str) -> None:
             raise UnknownImage(f"no image {ident} was ever live or staged here")
         _check_nobody_commits(ident)
         revision = versions.aggregate(newest=Max("valid_to"))["newest"]
+        sessions.extend(UploadSession.objects.filter(staged__ident=ident))
         staged.delete()
         versions.delete()
         Image.objects.filter(ident=ident).delete()
@@ -83,8 +101,8 @@ def _forget(service: Service, ident: str, actor: str) -> None:
 
     with suppress(_Done), step("purge.forget"):
         lane.publish(service.writer, change)
-    for key in keys:
-        service.spool.drop(key, ident)
+    for session in sessions:
+        staging.drop_unless_staged(session, ident)
 
 
 class _Done(Exception):

@@ -67,7 +67,7 @@ def stage_image(
                 current().spool.keep(spooled, session.key)
             row.save()
     except BaseException:
-        _drop_unless_staged(session, spooled.ident)
+        drop_unless_staged(session, spooled.ident)
         raise
     finally:
         spooled.discard()
@@ -98,7 +98,7 @@ def stage_removal(session: UploadSession, ident: str) -> None:
             row.delete()
         elif row is None or row.action != Action.REMOVE:
             _on_live(session, ident, Action.REMOVE, in_place_of=row).save()
-    _drop_unless_staged(session, ident)
+    drop_unless_staged(session, ident)
 
 
 def stage_removals(session: UploadSession, idents: Iterable[str]) -> None:
@@ -127,7 +127,7 @@ def discard(session: UploadSession, ident: str) -> None:
         if row is None:
             raise NotInSession(f"nothing is staged for image {ident} in this session")
         row.delete()
-    _drop_unless_staged(session, ident)
+    drop_unless_staged(session, ident)
 
 
 def lookup(session: UploadSession, idents: Iterable[str]) -> Lookup:
@@ -237,8 +237,8 @@ def _describe(row: StagedImage, patch: Patch) -> None:
         row.action = Action.UPDATE
 
 
-def _drop_unless_staged(session: UploadSession, ident: str) -> None:
-    # Under the gate: an upload of the same bytes, just now, keeps its file.
+def drop_unless_staged(session: UploadSession, ident: str) -> None:
+    """Drop the bytes from the spool. Under the gate: an upload of the same bytes, just now, keeps its file."""
     with write():
         row = staged(session, ident)
         if row is None or not row.brings_bytes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -19,8 +21,10 @@ from imagerepo.reconcile.deletion import Deleter, Outcome
 from imagerepo.sessions import expiry
 from imagerepo.sessions.models import State, UploadSession
 from imagerepo.store import names
+from imagerepo.testing import failpoints
 from imagerepo.testing.faulty import FOR_GOOD, Fault, FaultyStore
 from tests.durability.node import Node
+from tests.reconcile.drift import Y, ident_of
 from tests.reconcile.pausing import Pausing, in_thread
 from tests.reconcile.repairing import Clock
 from tests.sessions.workers import Worker
@@ -254,3 +258,80 @@ def test_what_cannot_be_asked_for_stays(worker: Worker, deleter: Deleter) -> Non
     worker.images.fail("stat", "hang")
     assert deleter.delete([IDENT], grace=NO_GRACE) == {IDENT: Outcome.FAILED}
     assert stored(worker) == X
+
+
+@contextmanager
+def breaking_off(place: str) -> Iterator[None]:
+    """Let whoever comes to a place of the protocol fail there, as on a full disk."""
+    failpoints.arm(place, action="raise")
+    try:
+        with pytest.raises(failpoints.FailpointReached):
+            yield
+    finally:
+        failpoints.arm("")
+
+
+@pytest.mark.parametrize(
+    "place", ["reconcile.condemn>snapshot.cut/pages.delta/before", "reconcile.clear/transaction/before"]
+)
+def test_whatever_breaks_off_its_mark_is_cleared_in_time(
+    worker: Worker, deleter: Deleter, clock: Clock, place: str
+) -> None:
+    with breaking_off(place):
+        deleter.delete([IDENT], grace=NO_GRACE)
+    assert marks() == {IDENT}
+    session = worker.stage(X)
+    assert worker.commit(session, wait=0).state == State.COMMITTING
+    clock.now += SETTLING
+    assert deleter.clear_settled() == 1
+    clock.now += 1
+    assert deleter.clear_settled() == 0
+    assert marks() == set()
+    assert worker.commit(session).state == State.LIVE
+    assert stored(worker) == X
+
+
+def test_a_clearing_that_breaks_off_is_tried_again(worker: Worker, deleter: Deleter, clock: Clock) -> None:
+    worker.images.fail("delete", "late")
+    deleter.delete([IDENT], grace=NO_GRACE)
+    clock.now += SETTLING + 1
+    with breaking_off("reconcile.clear/transaction/before"):
+        deleter.clear_settled()
+    assert marks() == {IDENT}
+    assert deleter.clear_settled() == 0
+    assert marks() == set()
+
+
+def test_when_one_breaks_off_the_marks_of_a_batch_are_held_from_its_last_request_on(
+    worker: Worker, clock: Clock
+) -> None:
+    """Else one that is sent later would land after its mark has gone."""
+    other = worker.images.put(names.base(ident_of(Y)), io.BytesIO(Y), media_type="image/png").name
+    worker.images.put(names.base(IDENT), io.BytesIO(X), media_type="image/png")
+    slow = Pausing(OneBreaks(worker.images, other))
+    deleter = Deleter(slow, worker.writer, settling_seconds=SETTLING, clock=clock)
+    with ThreadPoolExecutor() as threads, slow.before("stat", call=4) as pause:
+        deleting = threads.submit(in_thread, lambda: deleter.delete([ident_of(Y), IDENT], grace=NO_GRACE))
+        pause.reached()
+        clock.now += SETTLING
+        pause.end()
+        with pytest.raises(ZeroDivisionError):
+            deleting.result()
+    clock.now += 1
+    assert deleter.clear_settled() == 2
+    deleter.close()
+
+
+class OneBreaks:
+    """A store whose DELETE of one name fails as nobody expects."""
+
+    def __init__(self, store: FaultyStore, name: str) -> None:
+        self._store, self._name = store, name
+
+    def __getattr__(self, op: str) -> Any:
+        return self._delete if op == "delete" else getattr(self._store, op)
+
+    def _delete(self, wanted: Sequence[str]) -> None:
+        if self._name in wanted:
+            raise ZeroDivisionError
+        self._store.delete(wanted)

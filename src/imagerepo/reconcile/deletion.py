@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias, TypeVar
@@ -104,8 +104,6 @@ class Deleter:
             now = self._clock()
             settled = [ident for ident, since in self._held.items() if now - since > self._settling]
             self._clear(settled)
-            for ident in settled:
-                del self._held[ident]
             return len(self._held)
 
     def _delete(self, idents: Sequence[str], grace: timedelta) -> dict[str, Outcome]:
@@ -115,15 +113,20 @@ class Deleter:
         condemned = self._condemn([ident for ident in idents if outcomes[ident] is None])
         try:
             sent = self._each(lambda ident: self._send(ident, seen[ident]), condemned)
-        except BaseException:
+        finally:
             self._hold(condemned)
-            raise
         outcomes |= dict(zip(condemned, sent, strict=True))
         self._clear([ident for ident in condemned if outcomes[ident] != Outcome.IN_DOUBT])
         return {ident: outcome or Outcome.PROTECTED for ident, outcome in outcomes.items()}
 
     def _each(self, what: Callable[[str], T], idents: Iterable[str]) -> list[T]:
-        return list(self._threads.map(what, idents))
+        """When it returns or raises, none is under way any more."""
+        calls = [self._threads.submit(what, ident) for ident in idents]
+        wait(calls, return_when=FIRST_EXCEPTION)
+        for call in calls:
+            call.cancel()
+        wait(calls)
+        return [call.result() for call in calls]
 
     def _look(self, ident: str) -> ObjectInfo | Outcome:
         try:
@@ -135,7 +138,10 @@ class Deleter:
             return Outcome.FAILED
 
     def _condemn(self, idents: Sequence[str]) -> list[str]:
-        """Mark those that no row refers to; returns when the marks are final."""
+        """Mark those that no row refers to; returns when the marks are final.
+
+        Whatever it raises, a mark may be there by then: they are held.
+        """
         condemned: list[str] = []
 
         def mark() -> None:
@@ -152,6 +158,9 @@ class Deleter:
                 lane.publish(self._writer, mark)
         except _NothingToCondemn:
             return []
+        except BaseException:
+            self._hold(condemned)
+            raise
         return condemned
 
     def _send(self, ident: str, seen: ObjectInfo | Outcome) -> Outcome:
@@ -167,7 +176,6 @@ class Deleter:
             try:
                 self._store.delete([names.base(ident)])
             except InDoubt:
-                self._held[ident] = self._clock()
                 return Outcome.IN_DOUBT
             except StoreError as error:
                 log.warning("%s is not deleted: %s", ident, error)
@@ -175,6 +183,7 @@ class Deleter:
         return Outcome.DELETED
 
     def _hold(self, idents: Iterable[str]) -> None:
+        """See to it that their marks are cleared: once answered, or in time."""
         now = self._clock()
         for ident in idents:
             self._held.setdefault(ident, now)
@@ -183,6 +192,8 @@ class Deleter:
         if idents:
             with step("reconcile.clear"), write():
                 Condemned.objects.filter(ident__in=list(idents)).delete()
+        for ident in idents:
+            self._held.pop(ident, None)
 
 
 class _Guard:

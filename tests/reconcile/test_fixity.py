@@ -186,3 +186,36 @@ def test_a_store_that_fails_damages_nothing(
     a_round(checks, calendar)
     assert checks.report.last is not None and checks.report.last.checked == 30
     assert checks.report.damaged == {}
+
+
+def test_a_report_that_cannot_be_read_now_is_not_overwritten(
+    worker: Worker,
+    idents: list[str],
+    new_fixity: Callable[[], Fixity],
+    calendar: Calendar,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    overwrite(worker, idents[0], b"rotten")
+    a_round(new_fixity(), calendar)
+    worker.writer.disk.fixity.unlink()
+    worker.images.fail("get", "unavailable", name=names.REPORTS)
+    with pytest.raises(StoreUnavailable):
+        new_fixity()
+    assert set(new_fixity().report.damaged) == {idents[0]}
+    caplog.clear()
+
+
+def test_what_this_disk_and_the_store_know_is_put_together(
+    worker: Worker,
+    idents: list[str],
+    new_fixity: Callable[[], Fixity],
+    calendar: Calendar,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    overwrite(worker, idents[0], b"rotten")
+    a_round(new_fixity(), calendar)
+    worker.writer.disk.fixity.unlink()
+    overwrite(worker, idents[1], b"rotten too")
+    judge(worker.images, worker.writer.disk, idents[1])
+    assert set(new_fixity().report.damaged) == {idents[0], idents[1]}
+    caplog.clear()

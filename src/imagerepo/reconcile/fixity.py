@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from imagerepo.durability import damage
 from imagerepo.durability.damage import Damage, Report, Round
 from imagerepo.durability.state import Disk
-from imagerepo.errors import ObjectNotFound, StoreError
+from imagerepo.errors import ObjectNotFound
 from imagerepo.reconcile import rows
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
@@ -46,6 +46,7 @@ def _utc_now() -> datetime:
 class Fixity:
     """Checks bases at the pace that `days` asks for. One process of a data folder at a time has one.
 
+    Making one raises StoreError where the store can't be asked for its report: that must not be overwritten.
     A look takes up to AT_ONCE bases that are due; a process that was away catches up look by look.
     """
 
@@ -55,7 +56,8 @@ class Fixity:
         stored = _stored(store)
         begun = damage.change(disk, lambda local: _newer(local, stored))
         self._round, self._last, self._told = begun.round, begun.last, begun.damaged
-        self._saved = self._looked_again = now()
+        self._saved = now()
+        self._looked_again = self._saved - timedelta(seconds=2 * AGAIN_SECONDS)
 
     @property
     def report(self) -> Report:
@@ -169,18 +171,25 @@ def _told(current: Round | None) -> dict[str, Any] | None:
 
 
 def _stored(store: ObjectStore) -> Report | None:
+    """What was saved; None only where nothing readable is. Raises StoreError."""
     try:
         with store.get(names.FIXITY, newest=True) as reader:
             return Report.model_validate_json(reader.read())
-    except (StoreError, ValidationError):
+    except (ObjectNotFound, ValidationError):
         return None
 
 
 def _newer(local: Report, stored: Report | None) -> Report:
-    """What was saved last: another server may have gone on since this disk's, or this disk since the store's."""
-    if stored is None or (local.saved_at and stored.saved_at and local.saved_at >= stored.saved_at):
+    """What was saved last, as another server may have gone on since this disk's, or this disk since the store's.
+
+    What either knows of is damaged until it is asked after.
+    """
+    if stored is None:
         return local
-    return stored
+    later, earlier = local, stored
+    if not (local.saved_at and stored.saved_at and local.saved_at >= stored.saved_at):
+        later, earlier = stored, local
+    return later.model_copy(update={"damaged": {**earlier.damaged, **later.damaged}})
 
 
 def _further(current: Round, ident: str, read: int) -> Round:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from imagerepo.testing.reference import Reference
+from imagerepo.testing.reference import Reference, Session
 from tests.machine.chains import View
 
 
@@ -145,13 +145,13 @@ class Ledger:
         known = min(len(log), view.revision)
         assert list(view.log[:known]) == log[:known], f"revisions changed: {view.log} after {log}"
         for key in view.log[known:]:
-            self._commit(reference, key)
+            self._commit(reference, key, view)
             log.append(key)
             assert reference.head == len(log)
         expected = reference.live(at=view.revision)
         assert view.live == expected, f"at revision {view.revision}: {view.live}, and not {expected}"
 
-    def _commit(self, reference: Reference, key: str) -> None:
+    def _commit(self, reference: Reference, key: str, view: View) -> None:
         if key in self.removals:
             removed = self.removals[key]
             assert removed <= self.taken_down | self.once_lost, f"{key} removed {removed}, and nobody asked for it"
@@ -161,11 +161,20 @@ class Ledger:
         assert told.may_be_live, f"{key} is live, though its client heard that nothing came of it"
         assert told.modelled, f"{key} is live, though it was changed on a server that had lost its epoch"
         changes = reference.sessions[key]
+        if self.mends:
+            _bring_back(reference, changes, view)
         if self.mends and changes.state == "open" and changes.changes and not changes.effective():
             _commit_without(reference, frozenset())
             changes.state, changes.changes, changes.revision = "live", {}, reference.head
         else:
             reference.commit(key)
+
+
+def _bring_back(reference: Reference, session: Session, view: View) -> None:
+    """Let bytes that were sent to mend an image add it again where it was removed meanwhile."""
+    for ident in (view.live.keys() & session.changes.keys()) - reference.live().keys():
+        if session.changes[ident].action == "none":
+            session.changes[ident].action = "add"
 
 
 def _commit_without(reference: Reference, removed: frozenset[str]) -> None:

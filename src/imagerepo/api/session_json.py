@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from imagerepo.api.problems import recorded
 from imagerepo.api.representation import Json, image_json, version_json
 from imagerepo.catalogue.models import TECHNICAL_FIELDS, Image, ImageVersion
+from imagerepo.errors import NotInSession
 from imagerepo.sessions import conflicts
 from imagerepo.sessions.counting import Counts, counts_of
 from imagerepo.sessions.models import Action, StagedImage, State, UploadSession
@@ -30,8 +31,11 @@ def session_path(session: UploadSession) -> str:
 
 
 def staged_json(session: UploadSession, row: StagedImage) -> Json:
-    """A staged image as it would be, with its `action`."""
-    return _staged(session, row, _bases([row]).get(row.base_version))
+    """A staged image as it would be, with its `action`. Raises NotInSession where nothing is known of it any more."""
+    base = _bases([row]).get(row.base_version)
+    if _is_forgotten(row, base):
+        raise NotInSession(f"image {row.ident} was removed, and its history has ended: discard the change")
+    return _staged(session, row, base)
 
 
 def live_json(session: UploadSession, version: ImageVersion) -> Json:
@@ -94,10 +98,15 @@ def _change(
     return {
         "ident": row.ident,
         "action": row.action,
-        "image": None if row.action == Action.REMOVE else _staged(session, row, base),
+        "image": None if row.action == Action.REMOVE or _is_forgotten(row, base) else _staged(session, row, base),
         "before": version_json(base) if base else None,
         "conflict": conflict,
     }
+
+
+def _is_forgotten(row: StagedImage, base: ImageVersion | None) -> bool:
+    """Whether the version that it was made on lies behind the horizon, and nothing else says what the image is."""
+    return base is None and not row.brings_bytes
 
 
 def _bases(rows: Iterable[StagedImage]) -> dict[int | None, ImageVersion]:

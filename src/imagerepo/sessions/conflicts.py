@@ -11,6 +11,7 @@ from typing import Literal, TypedDict
 
 from django.db.models import Max, QuerySet
 
+from imagerepo.catalogue import queries
 from imagerepo.catalogue.models import FOREVER, ImageVersion
 from imagerepo.sessions.metadata import description
 from imagerepo.sessions.models import Action, StagedImage, UploadSession
@@ -88,7 +89,7 @@ def _changed(change: StagedImage, current: ImageVersion) -> Conflict:
 
 
 def _removed(change: StagedImage, revision: int | None) -> Conflict:
-    revision = revision or _last_end(change.ident)
+    revision = revision or _last_end(change.ident) or queries.horizon()
     return Conflict(
         ident=change.ident,
         code="removed",
@@ -97,6 +98,7 @@ def _removed(change: StagedImage, revision: int | None) -> Conflict:
     )
 
 
-def _last_end(ident: str) -> int:
-    newest: int = ImageVersion.objects.filter(image__ident=ident).aggregate(newest=Max("valid_to"))["newest"]
+def _last_end(ident: str) -> int | None:
+    """The revision that removed it; None where that lies behind the horizon, and no version is left to say."""
+    newest: int | None = ImageVersion.objects.filter(image__ident=ident).aggregate(newest=Max("valid_to"))["newest"]
     return newest

@@ -30,7 +30,9 @@ DATABASES = {
             "timeout": 30,
             # Every connection, or the log is checkpointed behind the snapshots' back.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
-            "PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON",
+            "PRAGMA wal_autocheckpoint=0; PRAGMA foreign_keys=ON; "
+            # What is deleted must not stay in the pages of the snapshots to come.
+            "PRAGMA secure_delete=ON",
         },
     }
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -14,7 +16,7 @@ from imagerepo.catalogue.models import Image, ImageVersion, Revision
 from imagerepo.durability.gate import write
 from imagerepo.reconcile import history
 from imagerepo.sessions import lifecycle, staging
-from tests.api.caller import Caller, problem
+from tests.api.caller import Caller, picture, problem
 from tests.inprocess import ADMIN_TOKEN, Repository, running
 
 TITLES = ("one", "two", "three")
@@ -92,3 +94,38 @@ def test_the_horizon_is_what_was_live_so_long_ago(repository: Repository) -> Non
         Revision.objects.filter(number__lte=old).update(committed_at=timezone.now() - timedelta(days=40))
     assert history.horizon_at(timedelta(days=30)) == old
     assert history.horizon_at(timedelta(days=50)) == 0
+
+
+def test_a_change_to_what_lies_behind_the_horizon_conflicts_with_it(repository: Repository) -> None:
+    ann = Caller(ADMIN_TOKEN)
+    ident, path = ann.live(), ann.open()
+    assert ann("PATCH", f"{path}/images/{ident}", json={"title": "too late"}).status_code == 200
+    session = repository.open_session()
+    staging.stage_removal(session, ident)
+    repository.commit(session)
+    horizon = queries.head()
+    history.forget(repository.service.writer, horizon, actor="an-admin")
+    refused = problem(ann("POST", f"{path}/commit"), 409, "conflict")
+    assert [(one["code"], one["revision"]) for one in refused["conflicts"]] == [("removed", horizon)]
+    (change,) = ann("GET", f"{path}/changes").json()["results"]
+    assert (change["image"], change["before"], change["conflict"]["revision"]) == (None, None, horizon)
+    problem(ann("GET", f"{path}/images/{ident}"), 404, "not-in-session")
+
+
+def test_what_is_deleted_leaves_no_trace_in_the_database(repository: Repository) -> None:
+    ann = Caller(ADMIN_TOKEN)
+    path = ann.open()
+    ident = ann.add(path, picture(), title="a title to be forgotten")["ident"]
+    ann.commit(path)
+    session = repository.open_session()
+    staging.stage_removal(session, ident)
+    repository.commit(session)
+    assert b"a title to be forgotten" in database(repository)
+    history.forget(repository.service.writer, queries.head(), actor="an-admin")
+    assert b"a title to be forgotten" not in database(repository)
+
+
+def database(repository: Repository) -> bytes:
+    """Its bytes, as a snapshot would take them: the file, with the log's newest pages in it."""
+    with closing(sqlite3.connect(repository.service.writer.disk.database)) as connection:
+        return connection.serialize()

@@ -36,6 +36,7 @@ _INIT = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=NORMAL",
     "PRAGMA wal_autocheckpoint=0",
+    "PRAGMA secure_delete=ON",
 )
 
 

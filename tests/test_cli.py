@@ -71,6 +71,9 @@ def test_a_token_made_beside_the_server_opens_sessions(server: Server) -> None:
     [
         (("twice", "--role", "reader"), "there is a token named 'twice' already"),
         (("no/name", "--role", "reader"), "'no/name' is no token name"),
+        (("operator", "--role", "reader"), "'operator' stands for the service"),
+        (("reconcile", "--role", "reader"), "'reconcile' owns the sessions"),
+        (("history", "--role", "reader"), "'history' stands for the service"),
         (("bob", "--role", "king"), "'king' is no role"),
     ],
 )

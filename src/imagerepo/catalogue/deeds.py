@@ -12,6 +12,8 @@ from imagerepo.catalogue.models import FOREVER, AuditEntry
 
 OPERATOR = "operator"
 """Whoever gives a command on the server's own machine: no token says who."""
+RESERVED = (OPERATOR, "history")
+"""Who acts in the log without a token or a session: no token may have such a name."""
 
 
 class Deed(StrEnum):

@@ -7,7 +7,7 @@ import secrets
 
 from django.utils import timezone
 
-from imagerepo.catalogue.deeds import OPERATOR, Deed, entry
+from imagerepo.catalogue.deeds import OPERATOR, RESERVED, Deed, entry
 from imagerepo.catalogue.models import Token
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import ConfigError
@@ -28,6 +28,8 @@ def create(writer: Writer, name: str, role: str) -> str:
         raise ConfigError(f"{name!r} owns what IMAGEREPO_ADMIN_TOKEN makes: choose another name")
     if name == RECONCILE_NAME:
         raise ConfigError(f"{name!r} owns the sessions that reconcile commits: choose another name")
+    if name in RESERVED:
+        raise ConfigError(f"{name!r} stands for the service itself in the audit log: choose another name")
     if role not in ROLES:
         raise ConfigError(f"{role!r} is no role: take one of {', '.join(ROLES)}")
     token = secrets.token_urlsafe(32)

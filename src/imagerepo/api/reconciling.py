@@ -24,7 +24,7 @@ from imagerepo.api.parsing import (
 from imagerepo.api.validation import Flag, Number, StrictSerializer, validated
 from imagerepo.api.views import ApiView
 from imagerepo.reconcile import orders
-from imagerepo.reconcile.plans import Plan, Plans, State
+from imagerepo.reconcile.plans import Plan, Plans
 from imagerepo.sessions.service import current
 
 UNCACHED = {"Cache-Control": "no-store"}
@@ -101,7 +101,7 @@ class ApplyView(ApiView):
             force=given.get("force", False),
             check=lambda plan: require_match(request, _shown(plan)),
         )
-        return _accepted(plan, 200 if plan.state == State.DONE else 202)
+        return _accepted(plan)
 
 
 def _plans() -> Plans:
@@ -112,8 +112,8 @@ def _shown(plan: Plan) -> HttpResponse:
     return answer(plan.summary, headers={"Cache-Control": "no-cache"})
 
 
-def _accepted(plan: Plan, status: int = 202) -> HttpResponse:
-    return answer(plan.summary, status, headers={"Location": f"/api/v1/reconcile/{plan.id}", **UNCACHED})
+def _accepted(plan: Plan) -> HttpResponse:
+    return answer(plan.summary, 202, headers={"Location": f"/api/v1/reconcile/{plan.id}", **UNCACHED})
 
 
 def _body(request: Request, kind: type[StrictSerializer]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _check_share(found: Plan) -> None:
     if found.actionable >= LARGE_NUMBER and found.actionable > LARGE_SHARE * found.images:
         raise TooLargeAShare(
             f"the plan would touch {found.actionable:,} things, in a repository of {found.images:,} images: so much is "
-            "rather a wrong store or a mistake than drift. Read the findings; if they are right, apply it with force"
+            "rather a wrong store or a mistake than drift. Read the findings; if they are right, apply it with `force`"
         )
 
 

@@ -104,8 +104,9 @@ def stage_removal(session: UploadSession, ident: str) -> None:
 def stage_removals(session: UploadSession, idents: Iterable[str]) -> None:
     """Stage the removal of those of the images that are live, unless something is staged for them already."""
     with _changing(session):
-        live = queries.live(queries.head()).filter(image__ident__in=list(idents))
-        before = set(StagedImage.objects.filter(session=session).values_list("ident", flat=True))
+        wanted = list(idents)
+        live = queries.live(queries.head()).filter(image__ident__in=wanted)
+        before = set(StagedImage.objects.filter(session=session, ident__in=wanted).values_list("ident", flat=True))
         StagedImage.objects.bulk_create(
             StagedImage(
                 session=session,

@@ -249,7 +249,11 @@ def test_a_purge_is_not_ended_by_the_end_of_the_one_before(
     clock.now += 901
     store = repository.store
 
+    listing = store.list
+
     def add_and_purge_again(prefix: str, **options: Any) -> Iterator[ObjectInfo]:
+        if ident_of(data) not in prefix:  # what an earlier test purged, which may come first
+            return listing(prefix, **options)
         monkeypatch.undo()
         add()
         admin("POST", url)

@@ -45,7 +45,7 @@ SUITES = {
             "pages",
             ("tests/durability/test_pages_together.py", "tests/durability/test_pages.py", "-k", "busy or at_once"),
             quick=True,
-            rounds=2,
+            rounds=6,
         ),
         # Random histories of one writer, its bases and prunings, each moment of them restored.
         Suite("histories", ("tests/durability/test_pruned_histories.py",), quick=True, rounds=2),

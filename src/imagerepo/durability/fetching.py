@@ -7,6 +7,7 @@ part's size (measured: half the time of unpacking a megabyte at once; bench/rest
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,7 +46,7 @@ def fetch(store: ObjectStore, base: Base, target: Path, patience: Patience, prog
     _check_parts(base, total)
     meter = _Meter(total, progress)
     with effect("file.write restoring"), target.open("wb") as file:
-        file.truncate(total)
+        os.posix_fallocate(file.fileno(), 0, total)  # a full disk is known now; and blocks land side by side
     with ThreadPoolExecutor(1) as syncing, ThreadPoolExecutor(FETCH_THREADS) as fetching:
 
         def fetch_one(part: Part) -> Future[None]:

@@ -51,10 +51,10 @@ class Caller:
         assert response.status_code == 200, response.text
         return dict(response.json())
 
-    def live(self, **form: Any) -> str:
-        """The ident of a new live image."""
+    def live(self, data: bytes | None = None, **form: Any) -> str:
+        """The ident of a new live image, or of these bytes."""
         session = self.open()
-        ident = self.add(session, picture(), **form)["ident"]
+        ident = self.add(session, data or picture(), **form)["ident"]
         self.commit(session)
         return str(ident)
 

@@ -149,14 +149,9 @@ def test_added_again_it_is_live_again_and_stays(
     repository: Repository, ann: Caller, admin: Caller, stranger: Caller, remains: Remains
 ) -> None:
     data = picture()
-    session = ann.open()
-    ann.add(session, data)
-    ann.commit(session)
-    ident = ident_of(data)
+    ident = ann.live(data)
     admin("POST", f"/api/v1/images/{ident}/purge")
-    session = ann.open()
-    ann.add(session, data)
-    ann.commit(session)
+    ann.live(data)
     assert remains.delete() == 0
     assert is_gone(ident)
     assert stranger("GET", f"/images/{ident}").content == data
@@ -214,10 +209,7 @@ def test_what_is_staged_again_and_given_up_goes(
     repository: Repository, ann: Caller, admin: Caller, remains: Remains, clock: Clock
 ) -> None:
     data = picture()
-    session = ann.open()
-    ann.add(session, data)
-    ann.commit(session)
-    admin("POST", f"/api/v1/images/{ident_of(data)}/purge")
+    admin("POST", f"/api/v1/images/{ann.live(data)}/purge")
     session = ann.open()
     ann.add(session, data)
     for _ in range(2):
@@ -236,26 +228,18 @@ def test_a_purge_is_not_ended_by_the_end_of_the_one_before(
     repository: Repository, ann: Caller, admin: Caller, remains: Remains, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = picture()
-
-    def add() -> None:
-        session = ann.open()
-        ann.add(session, data)
-        ann.commit(session)
-
-    add()
-    url = f"/api/v1/images/{ident_of(data)}/purge"
+    url = f"/api/v1/images/{ann.live(data)}/purge"
     admin("POST", url)
     remains.delete()
     clock.now += 901
     store = repository.store
-
     listing = store.list
 
     def add_and_purge_again(prefix: str, **options: Any) -> Iterator[ObjectInfo]:
         if ident_of(data) not in prefix:  # what an earlier test purged, which may come first
             return listing(prefix, **options)
         monkeypatch.undo()
-        add()
+        ann.live(data)
         admin("POST", url)
         return store.list(prefix, **options)
 

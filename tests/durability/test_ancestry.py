@@ -6,7 +6,6 @@ import io
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
 
 from imagerepo.durability import ancestry, bases, chain, epochs, retention
 from imagerepo.durability.settle import Patience
@@ -95,8 +94,7 @@ def test_a_part_stays_as_long_as_a_record_that_names_it_also_one_that_landed_too
 ) -> None:
     first, second = new_node().start(), new_node()
     first.commit(A)
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log is in doubt: the next record is a base
+    first.doubt_the_log()
     first.commit(B)
     late = next(first.writer.snapshots())
     with store.get(late.name) as reader:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
 
 from imagerepo.durability import bases, chain, retention
 from imagerepo.durability.records import Manifest
@@ -127,8 +126,7 @@ def test_a_base_that_was_never_finished_goes_once_its_epoch_is_over_and_it_is_ol
 def test_a_part_that_a_record_has_come_to_name_since_the_plan_stays(node: Node, store: FaultyStore) -> None:
     node.commit(A)
     end = next(node.writer.snapshots())
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    node.doubt_the_log()
     node.commit(B)
     part = next(node.writer.snapshots()).parts[0].name
     retention.apply(node.writer, retention.Plan(None, (store.stat(part),), end))
@@ -139,8 +137,7 @@ def test_a_part_that_a_record_has_come_to_name_since_the_plan_stays(node: Node, 
 def test_nothing_goes_behind_a_base_that_is_only_a_record_of_the_newest_epoch(node: Node) -> None:
     """A start would take the gap before it for the chain's end. (Found by the model.)"""
     node.commit(A)
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    node.doubt_the_log()
     node.commit(B)
     assert next(node.writer.snapshots()).kind == "base"
     node.commit(C)

@@ -55,8 +55,7 @@ def test_a_start_ships_a_delta_too(node: Node) -> None:
 
 def test_a_log_in_doubt_costs_a_base_and_nothing_else(node: Node) -> None:
     node.commit(A)
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    node.doubt_the_log()
     node.commit(B)
     assert next(node.writer.snapshots()).kind == "base"
     node.commit(C)

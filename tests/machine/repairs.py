@@ -34,6 +34,18 @@ doubts = st.sampled_from(["late", "late", "late", "hang", "cut-before", "cut-aft
 how_often = st.sampled_from([1, FOR_GOOD])
 endings = st.sampled_from(["nothing", "worker", "server", "disk"])
 
+rule_of_a_doubt = rule(
+    client=clients,
+    picture=pictures,
+    number=numbers,
+    which=numbers,
+    fault=doubts,
+    times=how_often,
+    ending=endings,
+    passes=rarely,
+)
+"""A DELETE's answer is lost, and perhaps more; then its image comes back."""
+
 
 class Repairs(Story):
     @rule(picture=pictures, kind=st.sampled_from(["base", "derivative", "foreign"]))
@@ -123,16 +135,7 @@ class Repairs(Story):
             ends(asked.answer, server, PATIENCE_SECONDS)
         repairing.look(self.world, server)
 
-    @rule(
-        client=clients,
-        picture=pictures,
-        number=numbers,
-        which=numbers,
-        fault=doubts,
-        times=how_often,
-        ending=endings,
-        passes=rarely,
-    )
+    @rule_of_a_doubt
     def a_deletion_is_in_doubt(
         self, client: int, picture: int, number: int, which: int, fault: Fault, times: float, ending: str, passes: bool
     ) -> None:
@@ -147,16 +150,7 @@ class Repairs(Story):
             self.dies(server, ending, which)
             self.comes_back_in_doubt(client, number, orphan, passes)
 
-    @rule(
-        client=clients,
-        picture=pictures,
-        number=numbers,
-        which=numbers,
-        fault=doubts,
-        times=how_often,
-        ending=endings,
-        passes=rarely,
-    )
+    @rule_of_a_doubt
     def a_purge_is_in_doubt(
         self, client: int, picture: int, number: int, which: int, fault: Fault, times: float, ending: str, passes: bool
     ) -> None:

@@ -12,7 +12,9 @@ from imagerepo.catalogue.models import FOREVER, AuditEntry
 
 OPERATOR = "operator"
 """Whoever gives a command on the server's own machine: no token says who."""
-RESERVED = (OPERATOR, "history")
+HISTORY = "history"
+"""What ends versions behind the horizon."""
+RESERVED = (OPERATOR, HISTORY)
 """Who acts in the log without a token or a session: no token may have such a name."""
 
 

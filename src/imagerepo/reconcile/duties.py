@@ -6,6 +6,7 @@ import logging
 import time
 from datetime import timedelta
 
+from imagerepo.catalogue.deeds import HISTORY
 from imagerepo.catalogue.models import Purged
 from imagerepo.errors import StoreError
 from imagerepo.reconcile import history
@@ -51,7 +52,7 @@ class Horizon:
         kept = self._service.config.history_seconds
         if kept and time.monotonic() >= self._not_before:
             self._not_before = time.monotonic() + min(HISTORY_SECONDS, kept)
-            history.forget(self._service.writer, history.horizon_at(timedelta(seconds=kept)), actor="history")
+            history.forget(self._service.writer, history.horizon_at(timedelta(seconds=kept)), actor=HISTORY)
 
 
 class Checks:

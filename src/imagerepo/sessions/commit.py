@@ -15,8 +15,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 
-from django.db.models import QuerySet
-
 from imagerepo.catalogue.models import Condemned, Image
 from imagerepo.durability.gate import write
 from imagerepo.durability.settle import Patience
@@ -26,7 +24,7 @@ from imagerepo.errors import (
     NothingToCommit,
 )
 from imagerepo.sessions.bases import Keeper
-from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, brought, move, wrong_state
+from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, brought, move, under, wrong_state
 from imagerepo.testing.failpoints import step
 
 
@@ -86,40 +84,34 @@ class Upload:
         self._counting = threading.Lock()
 
     def run(self, patience: Patience, deadline: float) -> None:
-        """Put every base that the session brings and the store lacks; then the session may be merged.
+        """Put every base that the session brings and the store lacks; then the session may be merged. Repeatable.
 
         Raises BaseCondemned, and StoreError when one can't be stored before `deadline` (time.monotonic).
         """
-        if not self.is_wanted():
+        if not under(self.claim, self.session).exists():
             return
+        begun, self._begun = self._begun, True
         with step("commit.upload"):
             self._check_marks()
             images = list(brought(self.session).order_by("id"))
-            self.total = len(images)
-            known = self._known()
+            self.done, self.total = 0, len(images)
+            known = self._known(begun)
             futures = [
                 self._threads.submit(self._put, image, patience, deadline, image.ident in known) for image in images
             ]
             _all_of(futures)
         with step("commit.uploaded"), write():
-            self._of_claim().update(uploaded=True)
-
-    def is_wanted(self) -> bool:
-        """Whether the session is still committing under this claim."""
-        return self._of_claim().exists()
-
-    def _of_claim(self) -> QuerySet[UploadSession]:
-        return UploadSession.objects.filter(pk=self.session.pk, state=State.COMMITTING, committer=self.claim)
+            under(self.claim, self.session).update(uploaded=True)
 
     def _check_marks(self) -> None:
         # After the claim: from then on no mark can be set on what this session brings.
         if Condemned.objects.filter(ident__in=brought(self.session).values("ident")).exists():
             raise BaseCondemned(self.session.key)
 
-    def _known(self) -> set[str]:
+    def _known(self, begun: bool) -> set[str]:
         """Idents whose base the store may well have. Of the others it need not be asked before a PUT."""
         sent = brought(self.session).values("ident")
-        known = sent if self._begun else Image.objects.filter(ident__in=sent).values("ident")
+        known = sent if begun else Image.objects.filter(ident__in=sent).values("ident")
         return {str(row["ident"]) for row in known}  # the stubs take every BinaryField for bytes
 
     def _put(self, image: StagedImage, patience: Patience, deadline: float, known: bool) -> None:

@@ -146,8 +146,10 @@ class Committer:
 
     def _begin(self, session: UploadSession, *, begun: bool) -> None:
         bases = Keeper(self._store, self._spool, self._writer.disk, session.key)
-        upload = steps.Upload(session, bases, self._puts, begun=begun)
-        self._uploads[session.pk] = upload
+        self._submit(steps.Upload(session, bases, self._puts, begun=begun))
+
+    def _submit(self, upload: steps.Upload) -> None:
+        self._uploads[upload.session.pk] = upload
         self._sessions.submit(self._upload, upload)
 
     def _upload(self, upload: steps.Upload) -> None:
@@ -252,9 +254,7 @@ class Committer:
     def _adopt_orphans(self) -> None:
         """Take over the uploads of workers that died, and begin again what was put aside here."""
         for _ in range(len(self._aside)):
-            upload = self._aside.pop(0)
-            if upload.is_wanted():
-                self._begin(UploadSession.objects.get(pk=upload.session.pk), begun=True)
+            self._submit(self._aside.pop(0))
         unfinished = UploadSession.objects.filter(state=State.COMMITTING, uploaded=False)
         for session in unfinished.exclude(committer__startswith=f"{self.name}-"):
             lock = acquire(self._workers / steps.worker_of(session.committer), wait=False)

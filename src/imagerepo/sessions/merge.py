@@ -22,7 +22,7 @@ from imagerepo.errors import WrongState
 from imagerepo.sessions import conflicts
 from imagerepo.sessions.actors import RECONCILE_NAME
 from imagerepo.sessions.counting import NOTHING, Counts
-from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, move, move_all
+from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, move, move_all, under
 from imagerepo.sessions.pending import Pending
 from imagerepo.testing.failpoints import step
 
@@ -205,7 +205,7 @@ def give_back(session: UploadSession, code: str, detail: str, *, claim: str | No
     """
     try:
         with step("commit.give_back"), write():
-            if claim is not None and not UploadSession.objects.filter(pk=session.pk, committer=claim).exists():
+            if claim is not None and not under(claim, session).exists():
                 return False
             error = {"code": code, "detail": detail}
             move(session, "give_back", error=error, committer="", uploaded=False)

@@ -112,6 +112,11 @@ def move(session: UploadSession, name: str, **changes: Any) -> None:
         setattr(session, field, value)
 
 
+def under(claim: str, session: UploadSession) -> models.QuerySet[UploadSession]:
+    """The session's row, as long as it is committing under this claim: whatever a try does to it goes by this."""
+    return UploadSession.objects.filter(pk=session.pk, state=State.COMMITTING, committer=claim)
+
+
 def move_all(sessions: Sequence[UploadSession], name: str) -> None:
     """Carry out the transition `name` for sessions that are all in one state, with one statement.
 

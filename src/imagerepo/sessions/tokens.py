@@ -14,6 +14,10 @@ from imagerepo.errors import ConfigError
 from imagerepo.sessions import lane
 from imagerepo.sessions.actors import ADMIN_NAME, RECONCILE_NAME, ROLES, token_digest
 
+_TAKEN = {
+    ADMIN_NAME: "owns what IMAGEREPO_ADMIN_TOKEN makes",
+    RECONCILE_NAME: "owns the sessions that reconcile commits",
+} | dict.fromkeys(RESERVED, "stands for the service itself in the audit log")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
 
 
@@ -24,12 +28,8 @@ def create(writer: Writer, name: str, role: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no token name: 1 to 100 letters, digits and ._@- , a letter or digit first")
-    if name == ADMIN_NAME:
-        raise ConfigError(f"{name!r} owns what IMAGEREPO_ADMIN_TOKEN makes: choose another name")
-    if name == RECONCILE_NAME:
-        raise ConfigError(f"{name!r} owns the sessions that reconcile commits: choose another name")
-    if name in RESERVED:
-        raise ConfigError(f"{name!r} stands for the service itself in the audit log: choose another name")
+    if why := _TAKEN.get(name):
+        raise ConfigError(f"{name!r} {why}: choose another name")
     if role not in ROLES:
         raise ConfigError(f"{role!r} is no role: take one of {', '.join(ROLES)}")
     token = secrets.token_urlsafe(32)

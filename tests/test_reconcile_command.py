@@ -70,9 +70,23 @@ def test_what_no_repair_can_touch_is_left_alone_and_foreign_objects_are_no_fault
         again = server.command("reconcile")
         assert again.returncode == 1
         assert "add it again to mend it, or purge it" in again.stdout
+        assert "2 of 3 want nobody: no live image needs them" in again.stderr
         assert server.command("purge", lost, rotten).returncode == 0
         shown = json.loads(server.command("reconcile", "--json").stdout)
         assert [finding["object"] for finding in shown["findings"]] == ["images/readme.txt"]
+
+
+def test_what_was_lost_of_older_revisions_is_told_for_ever_and_is_no_fault(new_server: NewServer) -> None:
+    with new_server(workers=1, **SOON) as server:
+        add(server)
+        lost = add(server)
+        store_of(server).delete([names.base(lost)])
+        applied = server.command("reconcile", "--apply")
+        assert (applied.returncode, applied.stdout.splitlines()[-1]) == (0, "repaired: 1 removed")
+        for options in ([], ["--apply"]):
+            again = server.command("reconcile", *options)
+            assert again.returncode == 0
+            assert names.base(lost) in again.stdout
 
 
 def test_without_a_server_it_needs_to_be_told_to_claim(new_server: NewServer) -> None:

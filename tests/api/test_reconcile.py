@@ -71,8 +71,9 @@ def test_what_is_one_sided_is_shown_and_then_repaired(repository: Repository, an
     left = orphan(repository)
     plan = planned(admin)
     body = plan.json()
-    assert body.keys() == {"id", "state", "created_at", "counts", "actionable", "outcomes", "progress", "reason"}
-    assert (body["state"], body["actionable"], body["outcomes"]) == ("ready", 3, {})
+    told = {"id", "state", "created_at", "counts", "actionable", "wanting", "outcomes", "progress", "reason"}
+    assert body.keys() == told
+    assert (body["state"], body["actionable"], body["wanting"], body["outcomes"]) == ("ready", 3, 3, {})
     assert body["counts"].keys() == set(Code)
     assert body["progress"].keys() == {"stage", "done", "total"}
     listed = admin("GET", f"{path_of(plan)}/findings").json()
@@ -90,7 +91,9 @@ def test_what_is_one_sided_is_shown_and_then_repaired(repository: Repository, an
     assert (done["progress"]["done"], done["progress"]["total"]) == (3, 3)
     assert ann("GET", f"/images/{kept}").status_code == 200
     problem(ann("GET", f"/images/{lost}"), 410, "gone")
-    assert planned(admin).json()["actionable"] == 0
+    again = planned(admin).json()
+    assert (again["actionable"], again["wanting"]) == (0, 0)
+    assert again["counts"]["missing-base"] == 1
     did = admin("GET", "/api/v1/audit?action=reconcile").json()["results"]
     assert [(entry["actor"], entry["subject"]) for entry in did] == [("admin", body["id"])]
 

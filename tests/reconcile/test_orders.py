@@ -94,7 +94,7 @@ def test_a_plan_is_on_disk_as_it_is_told(repair: Repairing) -> None:
     folder = repair.repository.folder / "reconcile" / plan.id
     assert json.loads((folder / "plan.json").read_text())["state"] == "ready"
     (line,) = (folder / "findings.jsonl").read_text().splitlines()
-    assert json.loads(line).keys() == {"code", "ident", "object", "action", "detail"}
+    assert json.loads(line).keys() == {"code", "ident", "object", "action", "detail", "wanting"}
     assert plan.summary["progress"] == {"stage": "ready", "done": 1, "total": 1}
 
 

@@ -50,6 +50,10 @@ def survey(
         made.close()
 
 
+def wanting(findings: Iterable[Finding]) -> list[Code]:
+    return [finding.code for finding in findings if finding.wanting]
+
+
 def told(findings: Iterable[Finding]) -> list[tuple[Code, str | None, Action]]:
     return [(finding.code, finding.ident, finding.action) for finding in findings]
 
@@ -111,6 +115,28 @@ def test_an_image_of_older_revisions_that_the_store_has_lost_is_told_and_left(st
     lost = add_row(X)
     rows.remove(X.decode(), 2)
     assert told(survey(store)) == [(Code.MISSING_BASE, lost, Action.NONE)]
+
+
+def test_what_only_older_revisions_show_wants_nobody_and_what_is_live_does(
+    store: FaultyStore, backend: MemoryStore
+) -> None:
+    for content in (X, Y):
+        add_row(content)
+    put(store, X[::-1], names.base(ident_of(X)))
+    assert sorted(wanting(survey(store))) == [Code.CORRUPT_BASE, Code.MISSING_BASE]
+    for content in (X, Y):
+        rows.remove(content.decode(), 2)
+    put(store, Z)
+    put(backend, b"?", "images/readme.txt")
+    assert sorted(told(survey(store))) == sorted(
+        [
+            (Code.CORRUPT_BASE, ident_of(X), Action.NONE),
+            (Code.FOREIGN_OBJECT, None, Action.NONE),
+            (Code.MISSING_BASE, ident_of(Y), Action.NONE),
+            (Code.ORPHAN_BASE, ident_of(Z), Action.DELETE_OBJECT),
+        ],
+    )
+    assert wanting(survey(store)) == [Code.ORPHAN_BASE]
 
 
 def test_a_row_without_versions_is_nobodys(store: FaultyStore) -> None:

@@ -54,7 +54,8 @@ def reconcile(
 ) -> None:
     """Compare the store with the database, and tell what stands on one side only. Changes nothing without --apply.
 
-    Exit status 0: nothing was found or is left, foreign objects aside; 1: something is, or it failed.
+    Exit status 0: no finding wants anybody any more; 1: one does, or it failed. Foreign objects, and bases lost or
+    damaged that no live image needs, are told and want nobody.
     """
     if force and not apply:
         raise typer.BadParameter("--force is of use with --apply only")
@@ -118,6 +119,8 @@ def _show_found(plans: Plans, plan: Plan, *, as_json: bool) -> None:
         note(f"imagerepo: {plan.reason}")
         return
     _tell(plans, plan)
+    if told := plan.found - plan.wanting:
+        note(f"\n{told:,} of {plan.found:,} want nobody: no live image needs them")
     if plan.actionable:
         note(f"\n{plan.actionable:,} of {plan.found:,} can be repaired: add --apply")
 
@@ -153,12 +156,10 @@ def _tell(plans: Plans, plan: Plan) -> None:
 
 
 def _status(plan: Plan) -> int:
-    """Foreign objects are nobody's task: a store that others use too would never be in order."""
-    from imagerepo.reconcile.findings import Code
+    """Only what wants somebody is a fault: what nothing can be done about would be one for ever."""
     from imagerepo.reconcile.plans import State
 
-    found = plan.found - plan.counts.get(Code.FOREIGN_OBJECT, 0)
     if plan.state == State.READY:
-        return int(found > 0)
+        return int(plan.wanting > 0)
     undone = sum(plan.outcomes.get(outcome, 0) for outcome in UNDONE)
-    return int(plan.state != State.DONE or found > plan.actionable or undone > 0)
+    return int(plan.state != State.DONE or plan.wanting > plan.actionable or undone > 0)

@@ -36,13 +36,17 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing found. `object` is its name in the store (of a spool folder: its name on this disk)."""
+    """One thing found. `object` is its name in the store (of a spool folder: its name on this disk).
+
+    `wanting`: an apply repairs it, or a person should, as a live image is damaged. The rest is only told.
+    """
 
     code: Code
     ident: str | None
     object: str | None
     action: Action
     detail: str
+    wanting: bool = True
 
     @property
     def actionable(self) -> bool:

@@ -50,7 +50,8 @@ class Plan(Frozen):
 
     `percent` of the bases are read. `revision` is the newest that was merged when it was made, `images` how many
     there were rows of. `surveyed`: the ident up to which all were looked at, `rows` of them with a row. Of the
-    findings, those in the first `applied_bytes` are dealt with; `outcomes` counts how. `session` removes rows.
+    findings, an apply acts on the `actionable`, and `wanting` count those too that a person should act on. Those in the
+    first `applied_bytes` are dealt with; `outcomes` counts how. `session` removes rows.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Plan(Frozen):
     findings_bytes: int = 0
     counts: Mapping[str, int] = {}
     actionable: int = 0
+    wanting: int = 0
     applied: int = 0
     applied_bytes: int = 0
     outcomes: Mapping[str, int] = {}
@@ -89,6 +91,7 @@ class Plan(Frozen):
             "created_at": self.created_at,
             "counts": {str(code): self.counts.get(code, 0) for code in Code},
             "actionable": self.actionable,
+            "wanting": self.wanting,
             "outcomes": dict(self.outcomes),
             "progress": {"stage": str(self.state), "done": done, "total": total},
             "reason": self.reason,
@@ -150,15 +153,16 @@ class Plans:
 
     def write(self, plan: Plan, findings: Iterable[Finding], **changes: Any) -> Plan:
         """Write findings after those that count; they do from the next checkpoint on, of the plan given back."""
-        counts, actionable = Counter(plan.counts), plan.actionable
+        counts, actionable, wanting = Counter(plan.counts), plan.actionable, plan.wanting
         with step("reconcile.plan"), self._of_findings(plan) as file:
             for finding in findings:
                 file.write(finding.line)
                 counts[finding.code] += 1
                 actionable += finding.actionable
+                wanting += finding.wanting
             end = file.tell()
         known = {str(code): number for code, number in counts.items()}
-        return plan.having(findings_bytes=end, counts=known, actionable=actionable, **changes)
+        return plan.having(findings_bytes=end, counts=known, actionable=actionable, wanting=wanting, **changes)
 
     def findings(self, plan: Plan, start: int = 0) -> Iterator[tuple[int, Finding]]:
         """The findings from byte `start` on, each with the byte after it.

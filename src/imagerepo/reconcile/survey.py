@@ -265,17 +265,17 @@ def _missing(row: Row) -> Finding:
         detail = "the image is live, and the store has lost it: a commit will remove it from the catalogue"
         return Finding(Code.MISSING_BASE, row.ident, name, Action.REMOVE_ROW, detail)
     detail = "only older revisions show the image, and the store has lost it: add it again to mend it, or purge it"
-    return Finding(Code.MISSING_BASE, row.ident, name, Action.NONE, detail)
+    return Finding(Code.MISSING_BASE, row.ident, name, Action.NONE, detail, wanting=False)
 
 
 def _corrupt(row: Row, how: str) -> Finding:
     detail = f"{how}; to mend it, add the image again: the file whose SHA-256 is its name"
-    return Finding(Code.CORRUPT_BASE, row.ident, names.base(row.ident), Action.NONE, detail)
+    return Finding(Code.CORRUPT_BASE, row.ident, names.base(row.ident), Action.NONE, detail, wanting=row.current)
 
 
 def _foreign(info: ObjectInfo) -> Finding:
     detail = f"not a name of this service's; {_size(info)}, written {_moment(info)}; it is left alone"
-    return Finding(Code.FOREIGN_OBJECT, None, info.name, Action.NONE, detail)
+    return Finding(Code.FOREIGN_OBJECT, None, info.name, Action.NONE, detail, wanting=False)
 
 
 def _of_another_repository(name: str) -> bool:

@@ -96,6 +96,8 @@ class MetadataSerializer(StrictSerializer):
 
 def patch_of(data: Any) -> dict[str, Any]:
     """The validated patch that `data` is. Raises InvalidMetadata."""
+    if data == {}:
+        return {}
     serializer = MetadataSerializer(data=data)
     errors = errors_of(serializer)
     if errors:

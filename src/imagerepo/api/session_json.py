@@ -112,6 +112,8 @@ def _is_forgotten(row: StagedImage, base: ImageVersion | None) -> bool:
 def _bases(rows: Iterable[StagedImage]) -> dict[int | None, ImageVersion]:
     """The versions that the changes were made on, by primary key."""
     wanted = [row.base_version for row in rows if row.base_version is not None]
+    if not wanted:  # as with most uploads; Django would compile the query before it knows that
+        return {}
     return {version.pk: version for version in ImageVersion.objects.select_related("image").filter(pk__in=wanted)}
 
 

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias, cast, get_args
 
 from django.db.models import BooleanField, DateTimeField, F, Func, QuerySet, Value
 
-from imagerepo.catalogue.models import FOREVER, Head, ImageVersion, Purged, Revision
+from imagerepo.catalogue.models import FOREVER, Head, Image, ImageVersion, Purged, Revision
 
 Order: TypeAlias = Literal["-added", "added"]
 ORDERS: tuple[Order, ...] = get_args(Order)
@@ -93,6 +93,11 @@ def page(
 def position(version: ImageVersion) -> Position:
     """Where a page that ends with `version` ended."""
     return Position(version.added_at, version.image_id)
+
+
+def is_known(ident: str) -> bool:
+    """Whether there is a row of the image, of whatever revision: of most that are sent there is none, soon said."""
+    return Image.objects.filter(ident=ident).exists()
 
 
 def newest_version(ident: str, at: int) -> ImageVersion | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ class Receiver:
         sent) and SpoolFull.
         """
         with self._counted():
-            file: IO[bytes] = tempfile.SpooledTemporaryFile(MEMORY_BYTES, dir=str(self._folder))  # noqa: SIM115
+            file = self._room(length)
             try:
                 await self._fill(file, receive, length)
                 file.seek(0)
@@ -58,6 +59,11 @@ class Receiver:
                 file.close()
                 raise
             return file
+
+    def _room(self, length: int) -> IO[bytes]:
+        if length <= MEMORY_BYTES:
+            return io.BytesIO()
+        return tempfile.TemporaryFile(dir=str(self._folder))
 
     async def _fill(self, file: IO[bytes], receive: Receive, length: int) -> None:
         start, received, more = asyncio.get_running_loop().time(), 0, True

@@ -157,7 +157,7 @@ def changes(session: UploadSession, *, limit: int, after: int = 0) -> list[Stage
 
 def live_version(ident: str) -> ImageVersion | None:
     """What everybody sees of the image now."""
-    return queries.version_at(ident, queries.head())
+    return queries.version_at(ident, queries.head()) if queries.is_known(ident) else None
 
 
 @contextmanager

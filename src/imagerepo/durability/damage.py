@@ -18,7 +18,10 @@ from pydantic import ValidationError
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.records import Frozen
 from imagerepo.durability.state import Disk
+from imagerepo.errors import ObjectNotFound
 from imagerepo.files import write_durably
+from imagerepo.store import names
+from imagerepo.store.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +90,35 @@ def change(disk: Disk, how: Callable[[Report], Report]) -> Report:
         changed = how(_read_anew(disk))
         write_durably(disk.fixity, changed.encoded)
     return changed
+
+
+def learn(disk: Disk, store: ObjectStore) -> Report:
+    """Put together what the store's report and this disk know; what is known then.
+
+    Raises StoreError where the store can't be asked for its report.
+    """
+    stored = _stored(store)
+    return change(disk, lambda local: _newer(local, stored)) if stored else known(disk)
+
+
+def _stored(store: ObjectStore) -> Report | None:
+    """What was saved; None only where nothing readable is. Raises StoreError."""
+    try:
+        with store.get(names.FIXITY, newest=True) as reader:
+            return Report.model_validate_json(reader.read())
+    except (ObjectNotFound, ValidationError):
+        return None
+
+
+def _newer(local: Report, stored: Report) -> Report:
+    """What was saved last, as another server may have gone on since this disk's, or this disk since the store's.
+
+    What either knows of is damaged until it is asked after.
+    """
+    later, earlier = local, stored
+    if not (local.saved_at and stored.saved_at and local.saved_at >= stored.saved_at):
+        later, earlier = stored, local
+    return later.model_copy(update={"damaged": {**earlier.damaged, **later.damaged}})
 
 
 def _with(damaged: dict[str, Damage], ident: str, found: Damage | None) -> dict[str, Damage]:

@@ -15,8 +15,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any, TypeAlias
 
-from pydantic import ValidationError
-
 from imagerepo.durability import damage
 from imagerepo.durability.damage import Damage, Report, Round
 from imagerepo.durability.state import Disk
@@ -53,8 +51,7 @@ class Fixity:
     def __init__(self, store: ObjectStore, disk: Disk, *, days: float, now: Now = _utc_now) -> None:
         self._store, self._disk, self._now = store, disk, now
         self._length = timedelta(days=days)
-        stored = _stored(store)
-        begun = damage.change(disk, lambda local: _newer(local, stored))
+        begun = damage.learn(disk, store)
         self._round, self._last, self._told = begun.round, begun.last, begun.damaged
         self._saved = now()
         self._looked_again = self._saved - timedelta(seconds=2 * AGAIN_SECONDS)
@@ -168,28 +165,6 @@ def _due(current: Round, share: float) -> Iterator[rows.Row]:
 
 def _told(current: Round | None) -> dict[str, Any] | None:
     return current.model_dump(exclude={"after"}) if current else None
-
-
-def _stored(store: ObjectStore) -> Report | None:
-    """What was saved; None only where nothing readable is. Raises StoreError."""
-    try:
-        with store.get(names.FIXITY, newest=True) as reader:
-            return Report.model_validate_json(reader.read())
-    except (ObjectNotFound, ValidationError):
-        return None
-
-
-def _newer(local: Report, stored: Report | None) -> Report:
-    """What was saved last, as another server may have gone on since this disk's, or this disk since the store's.
-
-    What either knows of is damaged until it is asked after.
-    """
-    if stored is None:
-        return local
-    later, earlier = local, stored
-    if not (local.saved_at and stored.saved_at and local.saved_at >= stored.saved_at):
-        later, earlier = stored, local
-    return later.model_copy(update={"damaged": {**earlier.damaged, **later.damaged}})
 
 
 def _further(current: Round, ident: str, read: int) -> Round:

@@ -6,6 +6,7 @@ the opening record, durable and final, makes it an orphan for ever. The rules ar
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 import threading
@@ -18,14 +19,14 @@ from django.db import DatabaseError, connection
 
 from imagerepo.catalogue.models import Head
 from imagerepo.config import Config
-from imagerepo.durability import chain, epochs, takeover
+from imagerepo.durability import chain, damage, epochs, takeover
 from imagerepo.durability.fetching import Progress
 from imagerepo.durability.gate import write
 from imagerepo.durability.locks import FileLock, acquire
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import ChainState, Disk, Final
 from imagerepo.durability.writer import Writer
-from imagerepo.errors import Damaged, InUse
+from imagerepo.errors import Damaged, InUse, StoreError
 from imagerepo.sessions import merge
 from imagerepo.sessions.models import StagedImage, State, UploadSession, move
 from imagerepo.store.backends import open_store
@@ -37,6 +38,8 @@ LOST = {
     "code": "staging-lost",
     "detail": "the server was restored from the store; what was staged here was on the lost disk: stage it again",
 }
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -89,6 +92,8 @@ def start(
     Spool(disk.spool).clear(_staged_keys())
     disk.save_state(_state(end, taken, epoch, writer_id))
     _open_epoch(writer)
+    if end is not None:
+        _learn_of_damage(disk, store or open_store(config.resolved_store_url, config=config), snapshots)
     workers.release()
     restored = end is not None and not taken.kept
     return Started(disk, writer, epoch, restored=restored, keeper=taken.keeper, lock=lock)
@@ -177,6 +182,20 @@ def _open_epoch(writer: Writer) -> None:
     with step("start.open"), writer.lane():
         header = writer.ship(head=merge.head(), head_after=merge.newest_revision())
         merge.flip(header.head_after)
+
+
+def _learn_of_damage(disk: Disk, images: ObjectStore, snapshots: ObjectStore) -> None:
+    """Let this disk know which bases were found damaged, before anybody asks for a part of one.
+
+    Where the store can't tell now, reconcile asks it again: serving does not wait for that.
+    """
+    try:
+        damage.learn(disk, images)
+    except StoreError as error:
+        log.warning("what is known to be damaged can't be read; it is tried again: %s", error)
+    finally:
+        if images is not snapshots:
+            images.close()
 
 
 def _staged_keys() -> set[str]:

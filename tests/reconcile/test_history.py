@@ -112,6 +112,25 @@ def test_a_change_to_what_lies_behind_the_horizon_conflicts_with_it(repository: 
     problem(ann("GET", f"{path}/images/{ident}"), 404, "not-in-session")
 
 
+def test_a_change_made_on_a_version_behind_the_horizon_goes_on_where_the_image_is_live(repository: Repository) -> None:
+    ann = Caller(ADMIN_TOKEN)
+    content = picture()
+    ident = ann.live(content)
+    path, other = ann.open(), ann.open()
+    image = f"{path}/images/{ident}"
+    staged = ann("PATCH", image, json={"title": "staged"}).json()
+    assert ann("PATCH", f"{other}/images/{ident}", json={"title": "live"}).status_code == 200
+    ann.commit(other)
+    history.forget(repository.service.writer, queries.head(), actor="an-admin")
+    (change,) = ann("GET", f"{path}/changes").json()["results"]
+    assert (change["image"]["title"], change["before"], change["conflict"]["code"]) == ("staged", None, "changed")
+    assert ann("GET", image).json() == staged | {"added_at": None}
+    again = ann("PATCH", image, json={"title": "once more"})
+    assert (again.status_code, again.json()["title"], again.json()["width"]) == (200, "once more", staged["width"])
+    assert ann("PUT", image, content=content).json()["action"] == "update"
+    problem(ann("POST", f"{path}/commit"), 409, "conflict")
+
+
 def test_what_is_deleted_leaves_no_trace_in_the_database(repository: Repository) -> None:
     ann = Caller(ADMIN_TOKEN)
     path = ann.open()

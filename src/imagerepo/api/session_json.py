@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 
 from imagerepo.api.problems import recorded
 from imagerepo.api.representation import Json, image_json, version_json
-from imagerepo.catalogue.models import TECHNICAL_FIELDS, Image, ImageVersion
+from imagerepo.catalogue.models import TECHNICAL_FIELDS, Image, ImageVersion, Technical
 from imagerepo.errors import NotInSession
 from imagerepo.sessions import conflicts
 from imagerepo.sessions.counting import Counts, counts_of
@@ -32,10 +32,12 @@ def session_path(session: UploadSession) -> str:
 
 def staged_json(session: UploadSession, row: StagedImage) -> Json:
     """A staged image as it would be, with its `action`. Raises NotInSession where nothing is known of it any more."""
-    base = _bases([row]).get(row.base_version)
-    if _is_forgotten(row, base):
+    bases = _bases([row])
+    base = bases.get(row.base_version)
+    technical = _technical(row, base, _images([row], bases))
+    if technical is None:
         raise NotInSession(f"image {row.ident} was removed, and its history has ended: discard the change")
-    return _staged(session, row, base)
+    return _staged(session, row, base, technical)
 
 
 def live_json(session: UploadSession, version: ImageVersion) -> Json:
@@ -47,14 +49,18 @@ def changes_json(session: UploadSession, rows: Iterable[StagedImage]) -> list[Js
     """Staged changes: each image as it would be, as it was, and what conflicts."""
     rows = list(rows)
     bases, found = _bases(rows), conflicts.of_changes(rows)
-    return [_change(session, row, bases.get(row.base_version), found.get(row.ident)) for row in rows]
+    images = _images(rows, bases)
+    return [
+        _change(session, row, base, _technical(row, base, images), found.get(row.ident))
+        for row, base in ((row, bases.get(row.base_version)) for row in rows)
+    ]
 
 
-def _staged(session: UploadSession, row: StagedImage, base: ImageVersion | None) -> Json:
+def _staged(session: UploadSession, row: StagedImage, base: ImageVersion | None, technical: Technical) -> Json:
     unchanged = base if row.action == Action.NONE else None
     image = image_json(
         row.ident,
-        base.image if base else Image(ident=row.ident, **{name: getattr(row, name) for name in TECHNICAL_FIELDS}),
+        technical,
         row,
         revision=unchanged.valid_from if unchanged else None,
         added_at=base.added_at if base else None,
@@ -93,20 +99,34 @@ def _progress(session: UploadSession) -> Json:
 
 
 def _change(
-    session: UploadSession, row: StagedImage, base: ImageVersion | None, conflict: conflicts.Conflict | None
+    session: UploadSession,
+    row: StagedImage,
+    base: ImageVersion | None,
+    technical: Technical | None,
+    conflict: conflicts.Conflict | None,
 ) -> Json:
     return {
         "ident": row.ident,
         "action": row.action,
-        "image": None if row.action == Action.REMOVE or _is_forgotten(row, base) else _staged(session, row, base),
+        "image": _staged(session, row, base, technical) if technical and row.action != Action.REMOVE else None,
         "before": version_json(base) if base else None,
         "conflict": conflict,
     }
 
 
-def _is_forgotten(row: StagedImage, base: ImageVersion | None) -> bool:
-    """Whether the version that it was made on lies behind the horizon, and nothing else says what the image is."""
-    return base is None and not row.brings_bytes
+def _technical(row: StagedImage, base: ImageVersion | None, images: Mapping[str, Image]) -> Technical | None:
+    """What the bytes are that a change is about; None where its image was removed and lies behind the horizon."""
+    if base:
+        return base.image
+    if row.brings_bytes:
+        return Image(ident=row.ident, **{name: getattr(row, name) for name in TECHNICAL_FIELDS})
+    return images.get(row.ident)
+
+
+def _images(rows: Iterable[StagedImage], bases: Container[int | None]) -> dict[str, Image]:
+    """By ident, the images of changes that bring no bytes, and whose base lies behind the horizon; others need none."""
+    wanted = [row.ident for row in rows if row.base_version not in bases and not row.brings_bytes]
+    return {image.ident: image for image in Image.objects.filter(ident__in=wanted)} if wanted else {}
 
 
 def _bases(rows: Iterable[StagedImage]) -> dict[int | None, ImageVersion]:

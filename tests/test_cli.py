@@ -27,6 +27,7 @@ def test_every_command_has_help(command: str) -> None:
     result = CliRunner().invoke(app, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert "Usage:" in result.output
+    assert "<bool>" not in result.output
 
 
 def test_an_unknown_command_is_wrong_use(new_server: NewServer) -> None:

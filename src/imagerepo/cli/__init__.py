@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
 from imagerepo.cli import demo, purging, reconciling, restoring, serve, settings, snapshots, tokens
+from imagerepo.cli.commands import Commands
 
-app = typer.Typer(
+app = Commands(
     name="imagerepo",
     help="A repository of images: objects in OpenStack Swift, metadata in SQLite, commits that survive the "
     "loss of the machine.",

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from imagerepo.boot import boot
+from imagerepo.cli.commands import Commands
 from imagerepo.cli.folder import Claim, writer
 from imagerepo.cli.output import AsJson, byte_progress, note, patience, show, show_one
 from imagerepo.durability import chain, epochs, retention
 from imagerepo.store.backends import open_store
 
-app = typer.Typer(help="Make, list and prune snapshots of the metadata.", no_args_is_help=True)
+app = Commands(help="Make, list and prune snapshots of the metadata.", no_args_is_help=True)
 
 
 class Kind(StrEnum):

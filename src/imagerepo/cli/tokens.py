@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from imagerepo.boot import boot
+from imagerepo.cli.commands import Commands
 from imagerepo.cli.folder import Claim, is_served, writer
 from imagerepo.cli.output import AsJson, show, show_one
 from imagerepo.durability.state import Disk
 from imagerepo.errors import DurabilityError
 
-app = typer.Typer(help="Make and list bearer tokens.", no_args_is_help=True)
+app = Commands(help="Make and list bearer tokens.", no_args_is_help=True)
 
 
 @app.command()

@@ -106,6 +106,20 @@ def test_without_a_server_it_needs_to_be_told_to_claim(new_server: NewServer) ->
     assert failed.stdout == ""
 
 
+def test_what_would_touch_a_large_share_is_refused_and_says_how_it_is_meant(new_server: NewServer) -> None:
+    with new_server(workers=1, **SOON) as server:
+        kept = add(server)
+        for number in range(20):
+            put(store_of(server), b"orphan %d" % number)
+        refused = server.command("reconcile", "--apply")
+        assert refused.returncode == 1
+        assert "would touch 20 things, in a repository of 1 image: " in refused.stderr
+        assert refused.stderr.endswith("if they are right, apply it with --force\n")
+        applied = server.command("reconcile", "--apply", "--force")
+        assert (applied.returncode, applied.stdout.splitlines()[-1]) == (0, "repaired: 20 deleted")
+        assert [info.name for info in store_of(server).list(names.IMAGES)] == [names.base(kept)]
+
+
 @pytest.mark.parametrize("options", [["--force"], ["--sample", "101"], ["--sample", "some"], ["--deeper"]])
 def test_wrong_use_is_status_2(new_server: NewServer, options: list[str]) -> None:
     assert new_server().command("reconcile", *options).returncode == 2

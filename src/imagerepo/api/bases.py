@@ -17,6 +17,7 @@ from imagerepo.errors import DamagedBase, ObjectNotFound, StoreRefused
 from imagerepo.sessions.service import current
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectReader
+from imagerepo.wording import counted
 
 
 def deliver(request: Request, image: Image, headers: dict[str, str]) -> HttpResponseBase:
@@ -88,6 +89,7 @@ def _look(image: Image) -> None:
 
 def _compare(info: ObjectInfo, image: Image) -> None:
     if info.size != image.byte_size:
-        raise DamagedBase(f"the stored base of {image.ident} has {info.size} bytes, not {image.byte_size}")
+        size = counted(info.size, "byte")
+        raise DamagedBase(f"the stored base of {image.ident} has {size}, not {image.byte_size:,}")
     if info.md5 is not None and info.md5 != bytes(image.md5).hex():
         raise DamagedBase(f"the stored base of {image.ident} has the MD5 {info.md5}: it was overwritten")

@@ -68,11 +68,6 @@ def show_with(row: Mapping[str, Any], name: str, items: Iterable[Any]) -> None:
     sys.stdout.write("\n  ]\n}\n" if separator else "]\n}\n")
 
 
-def counted(number: int, thing: str) -> str:
-    """So many things."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
-
-
 def note(line: str) -> None:
     """Tell the person at the terminal."""
     sys.stderr.write(f"{line}\n")

@@ -9,10 +9,11 @@ import typer
 
 from imagerepo.boot import boot
 from imagerepo.cli.folder import Claim, is_served, writer
-from imagerepo.cli.output import counted, note
+from imagerepo.cli.output import note
 from imagerepo.durability.state import Disk
 from imagerepo.errors import ReconcileError, SessionError, StoreError
 from imagerepo.store import names
+from imagerepo.wording import counted
 
 if TYPE_CHECKING:
     from imagerepo.sessions.service import Service

@@ -13,11 +13,12 @@ import typer
 
 from imagerepo.boot import boot
 from imagerepo.cli.folder import Claim, is_served, writer
-from imagerepo.cli.output import AsJson, counted, note, progress_of, show, show_with
+from imagerepo.cli.output import AsJson, note, progress_of, show, show_with
 from imagerepo.config import Config
 from imagerepo.durability.state import Disk
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import DurabilityError
+from imagerepo.wording import counted
 
 if TYPE_CHECKING:
     from imagerepo.reconcile.plans import Plan, Plans
@@ -54,8 +55,8 @@ def reconcile(
 ) -> None:
     """Compare the store with the database, and tell what stands on one side only. Changes nothing without --apply.
 
-    Exit status 0: no finding wants anybody any more; 1: one does, or it failed. Foreign objects, and bases lost or
-    damaged that no live image needs, are told and want nobody.
+    Exit status 0: no finding wants anybody any more; 1: one does, or it failed.
+    Foreign objects, and what no live image needs, are told and want nobody.
     """
     if force and not apply:
         raise typer.BadParameter("--force is of use with --apply only")
@@ -70,7 +71,8 @@ def reconcile(
         if apply and plan.state == State.READY and plan.actionable:
             if not as_json:
                 _tell(plans, plan)
-            plan = _awaited(hand, plans, orders.apply(hand, plan.id, actor=OPERATOR, force=force), "repairing")
+            ordered = orders.apply(hand, plan.id, actor=OPERATOR, force=force, forced_by="--force")
+            plan = _awaited(hand, plans, ordered, "repairing")
             _show_applied(plans, plan, as_json=as_json)
         else:
             _show_found(plans, plan, as_json=as_json)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 
 from django.db.models import Q
 
@@ -13,8 +12,9 @@ from imagerepo.durability.state import Disk
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import ApplyUnderWay, PlanNotReady, StalePlan, TooLargeAShare
 from imagerepo.reconcile.plans import Plan, Plans, State
-from imagerepo.reconcile.rows import CHUNK, how_many
+from imagerepo.reconcile.rows import how_many, in_chunks
 from imagerepo.sessions import lane, merge
+from imagerepo.wording import counted
 
 LARGE_SHARE = 0.05
 LARGE_NUMBER = 20
@@ -34,9 +34,12 @@ def apply(
     *,
     actor: str,
     force: bool = False,
+    forced_by: str = "`force`",
     check: Callable[[Plan], None] = lambda plan: None,
 ) -> Plan:
     """Ask for a plan to be applied, which the audit log keeps; `check` may refuse the state that it is in. Repeatable.
+
+    A refusal for want of `force` says that it is given as `forced_by`.
 
     Raises PlanNotFound, PlanNotReady, ApplyUnderWay, TooLargeAShare, Fenced, and StalePlan, which the plan is from
     then on.
@@ -50,7 +53,7 @@ def apply(
         _check_state(found)
         _check_alone(plans)
         if not force:
-            _check_share(found)
+            _check_share(found, forced_by)
         if why := _outdated(plans, found):
             plans.save(found.having(state=State.STALE, reason=why))
             raise StalePlan(why)
@@ -74,11 +77,12 @@ def _check_alone(plans: Plans) -> None:
             raise ApplyUnderWay(f"plan {other.id} is being applied: wait until it is done, then make a new one")
 
 
-def _check_share(found: Plan) -> None:
+def _check_share(found: Plan, forced_by: str) -> None:
     if found.actionable >= LARGE_NUMBER and found.actionable > LARGE_SHARE * found.images:
         raise TooLargeAShare(
-            f"the plan would touch {found.actionable:,} things, in a repository of {found.images:,} images: so much is "
-            "rather a wrong store or a mistake than drift. Read the findings; if they are right, apply it with `force`"
+            f"the plan would touch {found.actionable:,} things, in a repository of {counted(found.images, 'image')}: "
+            "so much is rather a wrong store or a mistake than drift. Read the findings; if they are right, apply it "
+            f"with {forced_by}"
         )
 
 
@@ -91,13 +95,8 @@ def _outdated(plans: Plans, found: Plan) -> str | None:
         return "the repository was restored to a state before the plan: make a new one"
     since = Q(valid_from__gt=found.revision) | Q(valid_to__gt=found.revision, valid_to__lt=FOREVER)
     idents = (finding.ident for _, finding in plans.findings(found) if finding.actionable and finding.ident)
-    for chunk in _chunks(idents):
+    for chunk in in_chunks(idents):
         changed = ImageVersion.objects.filter(since, image__ident__in=chunk).select_related("image").first()
         if changed:
             return f"image {changed.image.ident}, which the plan names, was changed since: make a new plan"
     return None
-
-
-def _chunks(idents: Iterator[str]) -> Iterator[list[str]]:
-    while chunk := list(islice(idents, CHUNK)):
-        yield chunk

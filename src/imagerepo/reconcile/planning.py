@@ -15,6 +15,7 @@ from imagerepo.reconcile.plans import Plan, Plans, State
 from imagerepo.reconcile.survey import Survey, strangers
 from imagerepo.sessions.service import Service
 from imagerepo.testing.failpoints import step
+from imagerepo.wording import counted
 
 QUESTIONS = 5
 """How often the store is asked one thing, before the planning breaks off and is tried again later."""
@@ -75,8 +76,7 @@ def _beside_images(service: Service, patience: Patience) -> Iterator[Finding]:
         yield from strangers(snapshots)
     before = datetime.now(UTC) - timedelta(seconds=config.abandoned_seconds)
     for info in ancestry.unreachable(snapshots, service.writer.state, before, patience):
-        detail = (
-            f"no snapshot of today's chain leads to it; {info.size} bytes, written {info.modified:%Y-%m-%d %H:%M} UTC"
-        )
+        written = f"{counted(info.size, 'byte')}, written {info.modified:%Y-%m-%d %H:%M} UTC"
+        detail = f"no snapshot of today's chain leads to it; {written}"
         yield Finding(Code.STALE_CHAIN, None, info.name, Action.DELETE_OBJECT, detail)
     yield from spooled.findings(service.spool)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from django.db.models import Exists, OuterRef
 
@@ -11,7 +12,8 @@ from imagerepo.catalogue.models import FOREVER, Image, ImageVersion
 from imagerepo.sessions.models import StagedImage
 
 CHUNK = 5000
-"""Rows of one read. No read transaction is held between two: a long one would keep SQLite's log from ending."""
+"""Rows of one read. No read transaction is held between two: a long one would keep SQLite's log from ending. It is as
+many idents, too, as one statement is asked about: SQLite takes no more than some thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +39,27 @@ def rows(after: str = "", *, chunk: int = CHUNK) -> Iterator[Row]:
         after = found[-1].ident
 
 
-def referred_to(idents: Sequence[str]) -> set[str]:
+def referred_to(idents: Collection[str]) -> set[str]:
     """Those of `idents` that any row refers to: staged, merged, live or retained."""
-    staged = StagedImage.objects.filter(ident__in=idents).values_list("ident", flat=True)
-    return {str(ident) for ident in staged} | merged(idents)
+    staged = StagedImage.objects.values_list("ident", flat=True)
+    found = {str(ident) for chunk in in_chunks(idents) for ident in staged.filter(ident__in=chunk)}
+    return found | merged(idents)
 
 
-def merged(idents: Sequence[str]) -> set[str]:
+def merged(idents: Collection[str]) -> set[str]:
     """Those of `idents` that any version refers to, about to be live, live or retained: the store must have them."""
-    versions = ImageVersion.objects.filter(image__ident__in=idents).values_list("image__ident", flat=True)
-    return {str(ident) for ident in versions}
+    versions = ImageVersion.objects.values_list("image__ident", flat=True)
+    return {str(ident) for chunk in in_chunks(idents) for ident in versions.filter(image__ident__in=chunk)}
 
 
-def current(idents: Sequence[str]) -> set[str]:
+def in_chunks(idents: Iterable[str]) -> Iterator[list[str]]:
+    """All of `idents`, as many at once as one statement may be asked about."""
+    left = iter(idents)
+    while chunk := list(islice(left, CHUNK)):
+        yield chunk
+
+
+def current(idents: Collection[str]) -> set[str]:
     """Those of `idents` that are live, or about to be."""
     versions = ImageVersion.objects.filter(image__ident__in=idents, valid_to=FOREVER)
     return {str(ident) for ident in versions.values_list("image__ident", flat=True)}

@@ -24,6 +24,7 @@ from imagerepo.reconcile.rows import CHUNK, Row, referred_to, rows
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
 from imagerepo.store.reading import hash_object
+from imagerepo.wording import counted
 
 THREADS = 8
 FIRST_LOOKED_AT = 1000
@@ -245,13 +246,13 @@ def _agrees(info: ObjectInfo, row: Row) -> bool:
 
 def _difference(info: ObjectInfo, row: Row) -> str:
     if info.size != row.size:
-        return f"it has {_size(info)}, and {row.size} were committed"
+        return f"it has {counted(info.size, 'byte')}, and {row.size} were committed"
     return f"it has the MD5 {info.md5}, and {row.md5} was committed"
 
 
 def _of_orphan(stored: Stored, before: datetime) -> Iterator[Finding]:
     if stored.base and stored.base.modified < before:
-        detail = f"no row refers to it; {_size(stored.base)}, written {_moment(stored.base)}"
+        detail = f"no row refers to it; {counted(stored.base.size, 'byte')}, written {_moment(stored.base)}"
         yield Finding(Code.ORPHAN_BASE, stored.ident, stored.base.name, Action.DELETE_OBJECT, detail)
     for info in stored.derivatives:
         if info.modified < before:
@@ -274,7 +275,7 @@ def _corrupt(row: Row, how: str) -> Finding:
 
 
 def _foreign(info: ObjectInfo) -> Finding:
-    detail = f"not a name of this service's; {_size(info)}, written {_moment(info)}; it is left alone"
+    detail = f"not a name of this service's; {counted(info.size, 'byte')}, written {_moment(info)}; it is left alone"
     return Finding(Code.FOREIGN_OBJECT, None, info.name, Action.NONE, detail, wanting=False)
 
 
@@ -284,10 +285,6 @@ def _of_another_repository(name: str) -> bool:
     return f"{first}/" not in (names.IMAGES, names.DB) and any(
         names.is_name("/".join(others[start:])) for start in range(len(others))
     )
-
-
-def _size(info: ObjectInfo) -> str:
-    return "1 byte" if info.size == 1 else f"{info.size:,} bytes"
 
 
 def _moment(info: ObjectInfo) -> str:

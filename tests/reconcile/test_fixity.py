@@ -147,6 +147,14 @@ def test_it_goes_on_where_it_was_after_the_loss_of_the_disk(
     caplog.clear()
 
 
+def test_of_one_byte_no_bytes_are_told(worker: Worker, idents: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    overwrite(worker, idents[0], b"?")
+    judge(worker.images, worker.writer.disk, idents[0])
+    found = damage.of(worker.writer.disk, idents[0])
+    assert found is not None and " has 1 byte with the SHA-256 " in found.detail
+    caplog.clear()
+
+
 def test_what_is_staged_and_not_yet_in_the_store_is_not_missed(worker: Worker) -> None:
     """It was purged while a round came to it, say, and is added again."""
     worker.stage(b"it comes")

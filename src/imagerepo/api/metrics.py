@@ -96,7 +96,7 @@ def _of_the_drill(writer: Writer) -> Iterator[GaugeMetricFamily]:
 
 def _of_fixity(writer: Writer) -> Iterator[GaugeMetricFamily]:
     report, days = damage.known(writer.disk), current().config.fixity_days
-    damaged = Counter(str(found.kind) for found in report.damaged.values())
+    damaged = Counter(str(found.kind) for found in fixity.damaged(report).values())
     yield _gauges("fixity_damaged_bases", "Bases known to be damaged.", "kind", _each(KINDS, damaged))
     if report.round and days:
         yield from _of_the_round(report.round)

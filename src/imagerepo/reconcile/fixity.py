@@ -24,6 +24,7 @@ from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.reading import hash_object
 from imagerepo.testing.failpoints import step
+from imagerepo.wording import counted
 
 AT_ONCE = 20
 """Bases read by one look, at most."""
@@ -97,7 +98,7 @@ class Fixity:
 
     def _end(self, current: Round) -> None:
         self._round, self._last = None, current.model_copy(update={"ended_at": self._now()})
-        for ident in self._damaged.keys() - rows.referred_to(list(self._damaged)):
+        for ident in self._damaged.keys() - rows.referred_to(self._damaged):
             damage.note(self._disk, ident, None)
         self._save()
 
@@ -129,7 +130,7 @@ def _look_at(store: ObjectStore, ident: str, now: Now) -> tuple[Damage | None, i
             return Damage(kind="missing", found_at=now(), detail=f"{name} is not in the store"), 0
     if digest == ident:
         return None, read
-    detail = f"{name} has {read} bytes with the SHA-256 {digest}"
+    detail = f"{name} has {counted(read, 'byte')} with the SHA-256 {digest}"
     return Damage(kind="corrupt", found_at=now(), detail=detail), read
 
 
@@ -143,17 +144,26 @@ def lag(report: Report, *, days: float, now: datetime) -> timedelta:
     return max(timedelta(0), now - current.began_at - place * timedelta(days=days))
 
 
+def damaged(report: Report) -> dict[str, Damage]:
+    """What is damaged of the images that some revision shows, sorted by ident.
+
+    What is known of others is kept: of a purged image the base stays for a moment, and must not be trusted as long.
+    """
+    shown = rows.merged(report.damaged)
+    return {ident: found for ident, found in sorted(report.damaged.items()) if ident in shown}
+
+
 def summary(report: Report, days: float) -> dict[str, Any]:
     """For people: how far it is, when the last round ended, what is damaged."""
-    damaged = [
+    told = [
         {"ident": ident, "kind": found.kind, "found_at": found.found_at, "detail": found.detail}
-        for ident, found in sorted(report.damaged.items())
+        for ident, found in damaged(report).items()
     ]
     return {
         "days": days,
         "round": _told(report.round),
         "last": _told(report.last),
-        "damaged": damaged,
+        "damaged": told,
     }
 
 

@@ -57,17 +57,33 @@ corpus: setup  ## push a folder of good, bad and edge images (CORPUS=folder) and
 	@test -n "$(CORPUS)" || { echo "say which: make corpus CORPUS=folder" >&2; exit 2; }
 	$(BIN)/python -m imagerepo.testing.corpus "$(CORPUS)"
 
-.PHONY: soak
-soak: setup  ## the long runs: the model, explored widely; stories, deaths, power cuts, commits beside repairs, failing disks, starts at once; planted bugs
+# Hours on two cores. After a part that failed: `make soak-that-part`, or `make --keep-going soak` from the first.
+SOAK := model deaths stories storms repairs starts planted
+.PHONY: soak $(SOAK:%=soak-%)
+soak: $(SOAK:%=soak-%)  ## the long runs, of which each is a target of its own: soak-model, soak-deaths and the rest
+
+soak-model: setup  # the protocol's model, explored widely
 	$(BIN)/python -m tests.model.soak
-	IMAGEREPO_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 0 tests/crash/test_second_death.py \
+
+soak-deaths: setup  # second deaths, power cuts, stores that fail at each call, histories and drifts: nothing left out
+	IMAGEREPO_SOAK=1 $(BIN)/python -m pytest -v -n $(JOBS) --dist worksteal --timeout 0 tests/crash/test_second_death.py \
 		tests/crash/test_repairs.py tests/strace \
 		tests/durability/test_faults.py tests/contracts/test_faults_of_three.py \
 		tests/durability/test_pruned_histories.py tests/reconcile/test_drifts.py
+
+soak-stories: setup  # any stories of clients, servers, deaths, rests and repairs
 	$(BIN)/python -m tests.machine.soak
+
+soak-storms: setup  # power cuts under writers and readers
 	$(BIN)/python -m tests.load.soak
+
+soak-repairs: setup  # commits beside repairs, on a real Swift
 	$(BIN)/python -m tests.load.beside.soak
+
+soak-starts: setup  # starts at once, on a real Swift
 	$(BIN)/python -m tests.real.soak
+
+soak-planted: setup  # each planted bug must be caught
 	$(BIN)/python -m tests.planted
 
 .PHONY: bench

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from imagerepo.catalogue.models import AuditEntry, Image, Revision
 from imagerepo.durability.gate import write
 from imagerepo.errors import ObjectNotFound
+from imagerepo.reconcile import spooled
 from imagerepo.reconcile.findings import Action
 from imagerepo.reconcile.plans import State
 from imagerepo.sessions import expiry
+from imagerepo.sessions.lifecycle import abort
 from imagerepo.sessions.models import UploadSession
 from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
+from imagerepo.store.spool import Spool
 from tests.reconcile.drift import ORPHAN, X, Y, Z, ident_of, put, put_derivative
 from tests.reconcile.pausing import in_thread
 from tests.reconcile.repairing import Repairing, names_of, repairing
@@ -151,6 +155,30 @@ def test_uploads_of_open_sessions_stay(repair: Repairing, key: str) -> None:
     assert folder.exists() == (key == "session")
     assert plan.counts == ({} if key == "session" else {"stale-spool": 1})
     assert UploadSession.objects.count() == 1
+
+
+class Ending(Spool):
+    """A spool whose session ends, and its uploads go, just after the first listing."""
+
+    ending: UploadSession | None = None
+
+    def sessions(self) -> list[str]:
+        listed = super().sessions()
+        if self.ending:
+            abort(self.ending)
+            self.ending = None
+        return listed
+
+
+def test_uploads_of_a_session_that_ends_meanwhile_are_no_finding(repair: Repairing) -> None:
+    folder = repair.repository.folder / "spool"
+    session = stage(repair.repository.service.spool, X)
+    (folder / ("0" * 32)).mkdir()
+    spool = Ending(folder)
+    spool.ending = session
+    found = list(spooled.findings(spool, Event()))
+    assert UploadSession.objects.get(pk=session.pk).state == "aborted"
+    assert [finding.object for finding in found] == [f"spool/{'0' * 32}"]
 
 
 def test_foreign_objects_are_never_touched(tmp_path: Path) -> None:

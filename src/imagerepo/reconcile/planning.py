@@ -79,4 +79,4 @@ def _beside_images(service: Service, patience: Patience) -> Iterator[Finding]:
         written = f"{counted(info.size, 'byte')}, written {info.modified:%Y-%m-%d %H:%M} UTC"
         detail = f"no snapshot of today's chain leads to it; {written}"
         yield Finding(Code.STALE_CHAIN, None, info.name, Action.DELETE_OBJECT, detail)
-    yield from spooled.findings(service.spool)
+    yield from spooled.findings(service.spool, service.stop)

@@ -6,20 +6,22 @@ import hashlib
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from imagerepo.durability import chain, epochs, restore
 from imagerepo.durability.settle import Patience
-from imagerepo.errors import ObjectNotFound
+from imagerepo.errors import Damaged, ObjectNotFound
 from imagerepo.store import names
-from imagerepo.store.objects import ObjectStore
+from imagerepo.store.objects import ObjectInfo, ObjectReader, ObjectStore
 from imagerepo.testing.reference import NOTHING_SAID, Live
 
 PATIENCE = Patience(most_questions=1)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,59 @@ class View:
 
 
 def end(store: ObjectStore) -> chain.Snapshot | None:
-    """The last record that a start would build on."""
-    newest = epochs.first_absent(lambda epoch: epochs.exists(store, epoch, PATIENCE))
-    return chain.find_end(store, newest, PATIENCE)
+    """The last record that a start would build on. Where it would refuse, what it was told stands in a note."""
+    witness = Witness(store)
+    try:
+        return _end(cast(ObjectStore, witness))
+    except Damaged as error:
+        error.add_note("\n".join(["What a start would be told:", *witness.told, *_afterwards(store)]))
+        raise
+
+
+def _end(store: ObjectStore) -> chain.Snapshot | None:
+    return chain.find_end(store, epochs.first_unclaimed(store, PATIENCE), PATIENCE)
+
+
+def _afterwards(store: ObjectStore) -> Iterator[str]:
+    """Whether that was of a moment, or lasts."""
+    yield "What is there now, and since when:"
+    yield from (f"{info.modified:%H:%M:%S.%f}  {info.name}" for info in store.list(names.DB))
+    try:
+        found = _end(store)
+        yield f"Asked again, it ends with {found.link.name if found else 'nothing'}"
+    except Damaged as error:
+        yield f"Asked again: {error}"
+
+
+class Witness:
+    """The questions by which a chain's end is found, passed on to a store; `told` are they and their answers."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self.told: list[str] = []
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        found = [*self._store.list(prefix)]
+        self._note(f"list {prefix}: {' '.join(info.name for info in found)}")
+        return iter(found)
+
+    def stat(self, name: str, *, newest: bool = False) -> ObjectInfo:
+        return self._noting(f"stat {name}", lambda: self._store.stat(name, newest=newest))
+
+    def get(self, name: str, *, newest: bool = False) -> ObjectReader:
+        return self._noting(f"get {name}", lambda: self._store.get(name, newest=newest))
+
+    def _noting(self, question: str, ask: Callable[[], T]) -> T:
+        try:
+            answer = ask()
+        except ObjectNotFound:
+            self._note(f"{question}: absent")
+            raise
+        self._note(f"{question}: there")
+        return answer
+
+    def _note(self, what: str) -> None:
+        self.told.append(f"{datetime.now(UTC):%H:%M:%S.%f}  {what}")
 
 
 def view(store: ObjectStore, snapshot: chain.Snapshot) -> View:

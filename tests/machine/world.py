@@ -32,6 +32,9 @@ HANG_SECONDS = 0.1
 PATIENCE_SECONDS = 1.5
 """How long a client, or an operator who starts a server, waits before the store is healed."""
 NO_ANSWER = (httpx.TransportError, Gone, TimeoutError)
+CHANGES = {"put", "delete"}
+MOST_CALLS = 100
+"""That a failure tells of."""
 LYING = {"phantom", "absent", "stale", "lagging"}
 """Faults with which a start may take the store for damaged, and refuse."""
 
@@ -284,6 +287,8 @@ class World:
         shutil.rmtree(self.folder)
 
     def logs(self) -> Iterator[str]:
+        asked = [f"{op} {name}" for op, name in self.store.calls if op in CHANGES]
+        yield "\n".join(["--- the store was last asked to:", *asked[-MOST_CALLS:]])
         for server in self.servers:
             if server.log:
                 yield f"--- {server.name} wrote:\n{server.log[-2000:]}"

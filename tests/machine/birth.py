@@ -34,6 +34,7 @@ from imagerepo.worker import open_service
 from imagerepo.wsgi import application
 from tests.machine.distant import DistantStore
 from tests.machine.zygote import ADMIN_TOKEN, SETTLING_SECONDS, Birth
+from tests.reconcile.drifts import rows
 
 SETTINGS = {
     "ADMIN_TOKEN": ADMIN_TOKEN,
@@ -140,6 +141,8 @@ def _worker_tasks(store: Door, clock: Clock) -> dict[str, Task]:
         "base": lambda: bases.make(made.writer) is not None,
         "prune": lambda: _prune(made),
         "history": lambda kept: history.forget(made.writer, queries.head() - kept, actor="admin"),
+        "forget_rows": rows.forget,
+        "add_row": rows.add,
         "look": _looks(made, clock),
         "marks": lambda: [str(ident) for ident in Condemned.objects.values_list("ident", flat=True)],
     }

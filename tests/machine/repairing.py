@@ -44,6 +44,7 @@ def asks(
         world.say(f"{path}: no answer")
         return None
     status, raw, body = answer
+    assert status != httpx.codes.INTERNAL_SERVER_ERROR, f"{path}: {body!r}"
     world.say(f"{path}: {status}")
     world.coverage.facts[f"{path.rpartition('/')[2]} {status}"] += 1
     return httpx.Response(status, headers=raw, content=body)

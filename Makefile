@@ -77,7 +77,8 @@ soak-stories: setup  # any stories of clients, servers, deaths, rests and repair
 soak-storms: setup  # power cuts under writers and readers
 	$(BIN)/python -m tests.load.soak
 
-soak-repairs: setup  # commits beside repairs, on a real Swift
+soak-repairs: setup  # a thousand drifts and deaths while writers commit; commits beside repairs, on a real Swift
+	$(BIN)/python -m tests.reconcile.drifts.soak
 	$(BIN)/python -m tests.load.beside.soak
 
 soak-starts: setup  # starts at once, on a real Swift

@@ -39,7 +39,7 @@ SUITES = {
         # Of them those of drift and its repair, with clients who commit and deletions that come late.
         Suite("repairs", ("tests/machine", "-k", "repairs"), whole=True, rounds=4),
         # Random drifts, repaired beside commits and across deaths.
-        Suite("drifts", ("tests/reconcile/test_drifts.py",), rounds=2),
+        Suite("drifts", ("tests/reconcile/test_drifts.py", "tests/reconcile/drifts"), rounds=2),
         # Several processes that write, read and cut one database.
         Suite(
             "pages",

@@ -117,6 +117,21 @@ def test_planning_goes_on_from_its_checkpoint(repair: Repairing) -> None:
     assert plan.counts == {"orphan-base": 40}
 
 
+def test_what_was_written_when_planning_broke_off_is_written_anew(tmp_path: Path, impatient: None) -> None:
+    objects = MemoryStore()
+    with repairing(tmp_path, store=objects) as repair:
+        repair.add(X)
+        put(objects, b"foreign", "elsewhere/foreign")
+        put(objects, ORPHAN)
+        plan = orders.plan(repair.repository.service.writer.disk)
+        repair.repository.store.fail("list", "unavailable", call=3)
+        plan = repair.done(plan)
+        assert repair.repository.store.failed, "it did not break off"
+        found = {finding.object for finding in repair.findings(plan)}
+        assert found == {names.base(ident_of(ORPHAN)), "elsewhere/foreign"}
+        assert repair.apply(plan).state == State.DONE
+
+
 class Breaking(MemoryStore):
     """Its listings break off after so many names."""
 

@@ -200,7 +200,7 @@ class Plans:
     def _of_findings(self, plan: Plan) -> Iterator[Any]:
         path = self._of(plan.id) / "findings.jsonl"
         with effect("file.append .jsonl"), path.open("ab") as file:
-            file.truncate(plan.findings_bytes)
+            file.seek(file.truncate(plan.findings_bytes))  # else `tell` would count what was there before
             yield file
             file.flush()
             os.fsync(file.fileno())

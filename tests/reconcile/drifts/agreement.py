@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from imagerepo.durability.state import Disk
@@ -21,8 +20,8 @@ def explained(scene: Scene, left: list[dict[str, Any]]) -> set[str]:
     """
     damaged = {finding["ident"] for finding in left if finding["code"] == Code.CORRUPT_BASE}
     lost = {finding["ident"] for finding in left if finding["code"] == Code.MISSING_BASE}
-    others = Counter(finding["code"] for finding in left) - Counter({Code.CORRUPT_BASE: len(damaged)})
-    assert others == Counter({Code.MISSING_BASE: len(lost), Code.FOREIGN_OBJECT: len(scene.foreign)}), left
+    others = {finding["object"] for finding in left if finding["ident"] not in damaged | lost}
+    assert others == scene.foreign, left
     assert damaged | lost <= scene.ledger.struck, left
     assert not lost & _shown(scene), f"the store has lost what is still live: {left}"
     return damaged | lost
@@ -30,7 +29,7 @@ def explained(scene: Scene, left: list[dict[str, Any]]) -> set[str]:
 
 def check(scene: Scene, left: list[dict[str, Any]]) -> None:
     """Nothing is left but what is somebody else's; all that is live is whole, and is what the writers were told."""
-    assert sorted(finding["object"] for finding in left) == sorted(scene.foreign), left
+    assert {finding["object"] for finding in left} == scene.foreign, left
     _check_the_store(scene)
     _check_the_disk(scene)
     with scene.client() as client:

@@ -61,15 +61,19 @@ def _remove(service: Service, ident: str, actor: str) -> None:
     except (NotInSession, NothingToCommit):  # somebody else removed or purged it meanwhile
         _give_up(session)
         return
+    except CommitFailed as error:
+        _give_up(session)
+        raise (_not_yet(ident, session, error.state) if error.state == State.MERGED else error) from None
     except SessionError:
         _give_up(session)
         raise
     if done.state != State.LIVE:
-        raise CommitFailed(
-            f"the removal of {ident} is still being committed: purge it again when it is live",
-            session=done.key,
-            state=done.state,
-        )
+        raise _not_yet(ident, done, done.state)
+
+
+def _not_yet(ident: str, session: UploadSession, state: str) -> CommitFailed:
+    detail = f"the removal of {ident} is being committed and not yet durable: purge it again in a while"
+    return CommitFailed(detail, session=session.key, state=state)
 
 
 def _give_up(session: UploadSession) -> None:

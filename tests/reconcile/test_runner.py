@@ -65,6 +65,29 @@ def test_while_a_plan_reads_for_hours_marks_settle_commits_go_on_and_purged_imag
         repair.runner.stop()
 
 
+def test_while_a_plan_reads_for_hours_another_is_made_and_applied(repair: Repairing) -> None:
+    repair.add(LIVE)
+    put(repair.repository.store, ORPHAN)
+    store, disk = repair.repository.store, repair.repository.service.writer.disk
+    store.hang_seconds = 600.0
+    store.fail("get", "hang", name="images/", times=FOR_GOOD)
+    repair.runner.start()
+    try:
+        deep = orders.plan(disk, percent=100)
+        until(lambda: any(op == "get" for op, _ in store.calls))
+        quick = orders.plan(disk)
+        until(lambda: repair.plans.find(quick.id).state == State.READY)
+        repair.order(quick, force=True)
+        until(lambda: repair.plans.find(quick.id).state == State.DONE)
+        assert names_of(repair) == {names.base(ident_of(LIVE))}
+        assert repair.plans.find(deep.id).state == State.PLANNING
+        store.heal()
+        until(lambda: repair.plans.find(deep.id).state == State.READY)
+    finally:
+        store.heal()
+        repair.runner.stop()
+
+
 def test_while_a_plan_is_applied_bases_are_read(repair: Repairing) -> None:
     repair.add(LIVE)
     put(repair.repository.store, ORPHAN)

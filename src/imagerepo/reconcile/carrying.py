@@ -1,4 +1,7 @@
-"""Carrying plans out, one after another, from wherever each stands; those that nobody needs any more are forgotten."""
+"""Carrying plans out, one after another, from wherever each stands; those that nobody needs any more are forgotten.
+
+The making of plans that read bases, which takes hours, is one row; all else is another, and waits for none of it.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,13 @@ log = logging.getLogger(__name__)
 
 
 class Carrier:
-    """Makes and applies the plans of a data folder. One process of it at a time has one."""
+    """Makes plans that read bases, where it is the `reading` one; the other makes the rest, and applies all.
 
-    def __init__(self, service: Service, deleter: Deleter) -> None:
-        self._service, self._deleter = service, deleter
+    One process of a data folder at a time has these two.
+    """
+
+    def __init__(self, service: Service, deleter: Deleter, *, reading: bool) -> None:
+        self._service, self._deleter, self._reading = service, deleter, reading
         self._plans = Plans(service.writer.disk)
         self._broken: tuple[Plan, int] | None = None
         self._not_before = 0.0
@@ -41,8 +47,9 @@ class Carrier:
         """The plan to be gone on with; those that nobody needs any more are taken away meanwhile."""
         for plan in self._plans.all():
             if plan.under_way:
-                return plan
-            if self._plans.age(plan) > KEPT_SECONDS:
+                if _reads(plan) == self._reading:
+                    return plan
+            elif not self._reading and self._plans.age(plan) > KEPT_SECONDS:
                 self._forget(plan)
         return None
 
@@ -78,3 +85,8 @@ class Carrier:
         self._broken = (now, tries)
         if tries >= TRIES:
             self._plans.save(now.having(state=State.FAILED, reason=f"it broke off {tries} times: {error}"))
+
+
+def _reads(plan: Plan) -> bool:
+    """Whether bases are read for what is to be done next."""
+    return plan.state == State.PLANNING and plan.percent > 0

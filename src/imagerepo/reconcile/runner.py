@@ -1,8 +1,9 @@
 """The runner: of all workers of a data folder, the one that holds its lock carries plans out.
 
 It also lives without a plan: marks that somebody left must be held, and cleared in their time; the objects of what was
-purged must go, and history behind the horizon; and bases are due to be read again. A deep plan reads for hours, so each
-of these has a thread of its own. When the process dies, another one goes on from the plan's checkpoint.
+purged must go, and history behind the horizon; and bases are due to be read again. A plan that reads bases takes hours,
+so each of these has a thread of its own, and plans of that kind have one while they are made. When the process dies,
+another one goes on from the plan's checkpoint.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from imagerepo.reconcile.duties import Checks, Deletions, Horizon
 from imagerepo.sessions.service import Service
 
 LOOK_SECONDS = 0.5
-Job: TypeAlias = Literal["deletions", "history", "fixity", "plans"]
+Job: TypeAlias = Literal["deletions", "history", "fixity", "plans", "readings"]
 JOBS: tuple[Job, ...] = get_args(Job)
 RETRY_SECONDS = 5.0
 """Until what broke off is tried again."""
@@ -103,7 +104,8 @@ class _Work:
             "deletions": Deletions(service, self._deleter, clock=clock).look,
             "history": Horizon(service).look,
             "fixity": Checks(service).look,
-            "plans": Carrier(service, self._deleter).look,
+            "plans": Carrier(service, self._deleter, reading=False).look,
+            "readings": Carrier(service, self._deleter, reading=True).look,
         }
 
     def close(self) -> None:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection
 from typing import Any, BinaryIO, cast
 
 from imagerepo.errors import StoreError, StoreUnavailable
 from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectInfo, ObjectReader, ObjectStore
 from imagerepo.store.reading import FileReader, clip
+
+BACKLOG = 64
 
 
 class Counter:
@@ -30,11 +33,18 @@ class Counter:
         self.now = 0.0
         self._connections: set[Connection] = set()
         self._deleting: set[Connection] = set()
-        self._listener = Listener(address, family="AF_UNIX", backlog=64)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._door = socket.socket(socket.AF_UNIX)
+        self._door.bind(address)
+        self._door.listen(BACKLOG)
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def close(self) -> None:
-        self._listener.close()
+        # A thread that is left waiting for a closed descriptor waits for its number: whenever the kernel begins the
+        # call again (after a SIGCONT, say), it takes the connections of whoever has that number by then.
+        self._door.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
+        self._door.close()
 
     @property
     def deletes(self) -> bool:
@@ -44,9 +54,10 @@ class Counter:
     def _accept(self) -> None:
         while True:
             try:
-                connection = self._listener.accept()
+                caller, _ = self._door.accept()
             except OSError:
                 return
+            connection = Connection(caller.detach())
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: Connection) -> None:

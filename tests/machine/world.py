@@ -51,10 +51,10 @@ class Pending:
 class World:
     """Every method may be called at any time: what makes no sense then does nothing."""
 
-    def __init__(self, nursery: Nursery, coverage: Coverage) -> None:
+    def __init__(self, nursery: Nursery, coverage: Coverage, objects: MemoryStore | None = None) -> None:
         self.coverage = coverage
         self.folder = Path(tempfile.mkdtemp(prefix="story-", dir=nursery.folder))
-        self.objects = MemoryStore()
+        self.objects = objects or MemoryStore()
         self.store = FaultyStore(self.objects, hang_seconds=HANG_SECONDS)
         self.counter = Counter(self.store, str(self.folder / "store"))
         self.ledger = Ledger()

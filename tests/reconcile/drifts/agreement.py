@@ -30,6 +30,7 @@ def explained(scene: Scene, left: list[dict[str, Any]]) -> set[str]:
 def check(scene: Scene, left: list[dict[str, Any]]) -> None:
     """Nothing is left but what is somebody else's; all that is live is whole, and is what the writers were told."""
     assert {finding["object"] for finding in left} == scene.foreign, left
+    assert not scene.losses, scene.losses
     _check_the_store(scene)
     _check_the_disk(scene)
     with scene.client() as client:

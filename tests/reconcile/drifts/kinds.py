@@ -17,7 +17,7 @@ Kind = Callable[[Scene, Picture], None]
 
 
 def a_base_is_lost(scene: Scene, picture: Picture) -> None:
-    scene.world.objects.delete([names.base(picture.ident)])
+    scene.objects.lose(names.base(picture.ident))
     scene.ledger.strike(picture.ident)
 
 

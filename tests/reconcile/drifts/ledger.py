@@ -63,6 +63,18 @@ class Ledger:
         return sum(session.revision is not None for session in self.sessions)
 
     @property
+    def now(self) -> int:
+        with self._lock:
+            return self._now
+
+    def added(self, ident: str, since: int) -> list[Session]:
+        """Sessions begun since then that were acknowledged and add the image, unless a drift has hit it meanwhile."""
+        if self._struck.get(ident, 0) > since:
+            return []
+        young = [session for session in self.sessions.copy() if session.began > since]
+        return [session for session in young if session.revision is not None and session.settles(ident)]
+
+    @property
     def struck(self) -> set[str]:
         """Images that a drift has hit."""
         return set(self._struck)

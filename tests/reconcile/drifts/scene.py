@@ -20,6 +20,7 @@ from tests.machine.processes import BIRTH_SECONDS, Gone, Nursery, Pipe
 from tests.machine.servers import ANSWER_SECONDS, Server
 from tests.machine.world import World
 from tests.machine.zygote import ADMIN_TOKEN
+from tests.reconcile.drifts.dawdling import DawdlingStore
 from tests.reconcile.drifts.ledger import Ledger
 from tests.reconcile.drifts.writers import Writer
 
@@ -31,6 +32,10 @@ LAST = Picture(b"added when all is repaired", "png", 4, 3)
 WRITERS = 2
 DEAD_EPOCH, DEAD_WRITER = 1, "0123456789abcdef"
 """Of a server that took the first epoch and died: whatever it left is off the chain."""
+HELD = 0.5
+"""Share of the DELETEs of bases that are held up, while writers want the image."""
+HOLDING_SECONDS = 0.4
+LOOK_SECONDS = 0.01
 LONGEST_SECONDS = 60.0
 DEATHS = ("a worker died", "a server died at a failpoint")
 
@@ -53,7 +58,10 @@ class Scene:
     """Only the writers have threads of their own; all else is one thread's."""
 
     def __init__(self, nursery: Nursery, coverage: Coverage, chance: random.Random) -> None:
-        self.world, self.ledger = World(nursery, coverage), Ledger()
+        self.objects, self.ledger = DawdlingStore(self._hold), Ledger()
+        self.world = World(nursery, coverage, self.objects)
+        self.losses: list[str] = []
+        self._chance = random.Random(chance.random())
         self.foreign: set[str] = set()
         """Names of foreign objects that were put into the store."""
         self._keeps = True
@@ -129,6 +137,22 @@ class Scene:
         for _ in range(2):
             repairing.look(self.world, self.server)
             repairing.time_passes(self.world)
+
+    def _hold(self, ident: str) -> None:
+        """A DELETE of a base has come. Let it wait, until somebody was told that the image is added: a loss."""
+        since = self.ledger.now
+        if self._chance.random() < HELD:
+            called = next((picture for picture in PICTURES if picture.ident == ident), None)
+            self._call(called)
+            deadline = time.monotonic() + HOLDING_SECONDS
+            while time.monotonic() < deadline and not self.ledger.added(ident, since):
+                time.sleep(LOOK_SECONDS)
+            self._call(None)
+        self.losses += [f"{ident} goes, which was added by {session}" for session in self.ledger.added(ident, since)]
+
+    def _call(self, picture: Picture | None) -> None:
+        for writer in self._writers:
+            writer.called = picture
 
     def close(self) -> None:
         self.world.close()

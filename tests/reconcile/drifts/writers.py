@@ -36,6 +36,8 @@ class Writer:
     def __init__(self, door: Door, ledger: Ledger, pictures: list[Picture], chance: random.Random) -> None:
         self._door, self._ledger, self._pictures, self._chance = door, ledger, pictures, chance
         self._waiting: list[Session] = []
+        self.called: Picture | None = None
+        """What it wants to add before anything else."""
 
     def run(self, over: threading.Event) -> None:
         """Until it is over, and every session is answered."""
@@ -65,6 +67,9 @@ class Writer:
             pause.wait(AGAIN_SECONDS)
 
     def _wanted(self) -> Iterator[tuple[Picture, bool]]:
+        if called := self.called:
+            yield called, False
+            return
         several = self._chance.random() < ONE_MORE
         for picture in self._chance.sample(self._pictures, 1 + several):
             yield picture, self._chance.random() < GOING

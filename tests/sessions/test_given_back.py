@@ -45,7 +45,7 @@ def worker(node: Node, pausing: Pausing) -> Iterator[Worker]:
 
 
 def give_back(worker: Worker, session: UploadSession) -> None:
-    """Commit while the store fails, until that is given up."""
+    """Commit, or join its commit, while the store fails, until that is given up."""
     disk = worker.writer.disk
     disk.report_trouble("it does not answer")
     with pytest.raises(CommitFailed) as failure:
@@ -67,8 +67,12 @@ def test_an_upload_that_ends_late_does_not_vouch_for_what_was_staged_since(
 ) -> None:
     session = worker.stage(X)
     with pausing.before("put") as pause:
-        give_back(worker, session)
-        pause.reached()
+        with ThreadPoolExecutor(1) as thread:
+            asked = thread.submit(in_thread, lambda: worker.commit(UploadSession.objects.get(pk=session.pk)))
+            pause.reached()
+            give_back(worker, session)
+            with pytest.raises(CommitFailed):
+                asked.result()
         stage_in(session, worker.spool, Y)
         name = names.base(ident(Y))
         images.fail("put", "unavailable", name=name, times=FOR_GOOD)

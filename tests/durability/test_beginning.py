@@ -6,14 +6,12 @@ import io
 
 import pytest
 
-from imagerepo.durability import takeover
-from imagerepo.durability.settle import Patience
-from imagerepo.errors import Damaged, Fenced
+from imagerepo.errors import Damaged
 from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectStore
-from tests.durability.node import A, NewNode, Node
+from tests.durability.node import A, NewNode
 
 
 def put(store: ObjectStore, name: str, content: bytes = b"x") -> None:
@@ -43,14 +41,6 @@ def test_records_of_epochs_that_are_gone_are_no_place_to_begin(new_node: NewNode
     node.store = without_epochs
     with pytest.raises(Damaged, match=r"there is db/2-.*no chain of snapshots"):
         node.start()
-
-
-def test_one_who_begins_beside_another_that_began_later_is_fenced(node: Node, store: ObjectStore) -> None:
-    node.die()
-    put(store, names.base(A))
-    node.start()
-    with pytest.raises(Fenced, match="epoch 2 exists"):
-        takeover.check_beginning(store, store, 1, Patience())
 
 
 def test_an_empty_store_is_where_a_repository_begins(new_node: NewNode) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from imagerepo.durability import bases, chain, epochs, retention
+from imagerepo.errors import Fenced
 from imagerepo.store import names
+from imagerepo.store.door import Door
+from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.faulty import FaultyStore
+from tests.durability.node import A, NewNode, Node
 from tests.durability.reign import ONCE, Reign
 
 QUESTIONS = 24
@@ -79,3 +84,51 @@ def test_whatever_a_writer_adds_and_prunes_between_two_questions_the_end_is_foun
         assert names.build(found) in {info.name for info in reign.store.list(names.DB)}
         happened.append(asked.done)
     assert any(happened) and not happened[-1], "there are more questions"
+
+
+def test_a_start_from_under_which_another_takes_and_prunes_all_is_fenced_and_finds_no_damage(
+    node: Node, new_node: NewNode
+) -> None:
+    node.commit(A)
+    node.die()
+    fenced = [at for at in range(1, QUESTIONS + 1) if is_fenced(new_node(), new_node(), at, prunes_all_before)]
+    assert fenced and fenced[0] > 1, "it was never interrupted before and after its claim"
+
+
+def test_so_is_a_first_start_beside_which_another_begins(new_node: NewNode) -> None:
+    fenced = []
+    for at in range(1, QUESTIONS + 1):
+        resting, other = new_node(), new_node()
+        resting.store = other.store = FaultyStore(Door(MemoryStore()))
+        if is_fenced(resting, other, at, adds_an_image):
+            fenced.append(at)
+    assert fenced and fenced[0] > 1, "it was never interrupted before and after its claim"
+
+
+def is_fenced(resting: Node, other: Node, at: int, act: Callable[[Node], None]) -> bool:
+    """Whether `resting` is when, before its question `at`, the other has started and acted."""
+
+    def take_over() -> None:
+        act(other.start())
+        other.die()
+        resting.activate()
+
+    resting.store = cast(ObjectStore, Interrupted(resting.store, at, take_over))
+    try:
+        resting.start()
+    except Fenced:
+        return True
+    finally:
+        resting.die()
+    return False
+
+
+def prunes_all_before(node: Node) -> None:
+    assert bases.make(node.writer)
+    now = datetime.now(UTC)
+    assert retention.prune(node.writer, now, ONCE, abandoned=now, delete=True).objects
+
+
+def adds_an_image(node: Node) -> None:
+    node.store.put(names.base(A), io.BytesIO(b"x"), media_type="x/y")
+    node.commit(A)

@@ -7,7 +7,8 @@ the next number, and the newest is found by halving.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from imagerepo.durability.settle import Patience, settle
@@ -37,6 +38,19 @@ def check_newest(store: ObjectStore, epoch: int, patience: Patience) -> None:
             f"another server took over this repository: epoch {epoch + 1} exists, this one is {epoch}. "
             "This server may only read; stop it, or restart it to take over again."
         )
+
+
+@contextmanager
+def reading(store: ObjectStore, epoch: int, patience: Patience) -> Iterator[None]:
+    """While the chain below `epoch` is read: what is missing there may have been pruned by a newer server.
+
+    Raises Fenced in place of Damaged where one took over.
+    """
+    try:
+        yield
+    except Damaged:
+        check_newest(store, epoch, patience)
+        raise
 
 
 def claim(store: ObjectStore, patience: Patience) -> int:

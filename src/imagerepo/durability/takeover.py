@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 
-from imagerepo.durability import chain, epochs, restore
+from imagerepo.durability import chain, restore
 from imagerepo.durability.fetching import Progress
 from imagerepo.durability.outbox import Entry, Outbox
 from imagerepo.durability.pages import Pages, connect, log_holds
@@ -52,8 +52,7 @@ def take_over(
 def check_beginning(images: ObjectStore, snapshots: ObjectStore, epoch: int, patience: Patience) -> None:
     """Where a start found no chain below its epoch: raise Damaged unless both stores are those of nobody.
 
-    A new, empty repository beside images that somebody committed would be worse than none. Raises Fenced where
-    they are of a server that began after this one.
+    A new, empty repository beside images that somebody committed would be worse than none.
     """
     with step("start.find"):
         image = patience.ask(lambda: next(images.list(names.IMAGES), None))
@@ -61,7 +60,6 @@ def check_beginning(images: ObjectStore, snapshots: ObjectStore, epoch: int, pat
         found = record or (image.name if image else None)
         if found is None:
             return
-        epochs.check_newest(snapshots, epoch, patience)
         raise Damaged(
             f"there is {found}, but no chain of snapshots that begins before it: are IMAGEREPO_STORE_URL and "
             "IMAGEREPO_SNAPSHOT_URL right, and is all of the store there? To begin a new repository, name an empty "

@@ -82,10 +82,11 @@ def start(
     writer = Writer(disk, snapshots, stop=stop, refusals_end=True)
     patience = writer.patience
     writer_id, epoch = _reign(snapshots, patience)
-    end = chain.find_end(snapshots, epoch, patience)
-    if end is None:
-        _check_beginning(store or open_store(config.resolved_store_url, config=config), snapshots, epoch, patience)
-    taken = takeover.take_over(disk, snapshots, end, patience, progress)
+    with epochs.reading(snapshots, epoch, patience):
+        end = chain.find_end(snapshots, epoch, patience)
+        if end is None:
+            _check_beginning(store or open_store(config.resolved_store_url, config=config), snapshots, epoch, patience)
+        taken = takeover.take_over(disk, snapshots, end, patience, progress)
     with _naming(end):
         _migrate()
         _recover(end, kept=taken.kept)

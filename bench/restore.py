@@ -2,8 +2,10 @@
 
     python bench/restore.py [--rows 1000000] [--deltas 200] [--images 25] [--rounds 3] [--write]
 
-The repository lies in a store on this disk: a base of all rows, and a delta per session of some new images.
-Each run is a process of its own, so that its peak memory is its own; both ways use as many threads.
+The repository is a base of all rows, and a delta per session of some new images. It lies in a folder of this disk,
+where a download is the reading of a file, and in a real Swift on this machine (its virtual environment:
+IMAGEREPO_SWIFT_VENV), where it is one. Each run is a process of its own, so that its peak memory is its own; all ways
+use as many threads.
 
 Before each, this process takes some memory and gives it back. The host of a virtual machine takes free memory away
 after seconds, and then each page that a file is written to first has to come from there: measured, 2 s and 2 s of
@@ -18,6 +20,7 @@ import io
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -25,8 +28,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TypeAlias, cast
 
 import zstandard
 
@@ -42,9 +46,14 @@ from imagerepo.sessions.models import UploadSession
 from imagerepo.store import names
 from imagerepo.store.backends import open_store
 from imagerepo.store.objects import ObjectReader, ObjectStore
+from imagerepo.testing.swift import Swift
 
 MB = 1_000_000
 FLOOR = "download, decompress, hash"
+Run: TypeAlias = dict[str, float]
+"""What a run measured, by name of the column."""
+Runs: TypeAlias = dict[str, list[Run]]
+"""By way; those of a round have the same place."""
 _BUFFER_BYTES = 1 << 18
 _FILE_BYTES = 1 << 30
 """More than the database has."""
@@ -69,10 +78,22 @@ def prepare(folder: Path, rows: int, deltas: int, images: int) -> str:
     return url
 
 
+def copy_into(swift: Swift, url: str) -> str:
+    """Put all objects of this store into a container of Swift, and give its URL."""
+    os.environ |= swift.environ
+    source, target = open_store(url, config=get_config()), open_store("swift://restore", config=get_config())
+    for info in list(source.list("")):
+        with source.get(info.name) as reader, tempfile.TemporaryFile() as file:
+            shutil.copyfileobj(cast(IO[bytes], reader), file, _BUFFER_BYTES)
+            file.seek(0)
+            target.put(info.name, file, media_type=info.media_type)
+    return "swift://restore"
+
+
 # ---- one run, in a process of its own
 
 
-def restored(store: ObjectStore, folder: Path) -> dict[str, float]:
+def restored(store: ObjectStore, folder: Path) -> Run:
     patience = Patience(most_questions=1)
     end = chain.find_end(store, before=2, patience=patience)  # `prepare` was the first epoch
     assert end is not None
@@ -80,7 +101,7 @@ def restored(store: ObjectStore, folder: Path) -> dict[str, float]:
     return {"MB": (weight.base + weight.deltas) / MB}
 
 
-def downloaded(store: ObjectStore, folder: Path, *, keep: bool = False) -> dict[str, float]:
+def downloaded(store: ObjectStore, folder: Path, *, keep: bool = False) -> Run:
     found = [info.name for info in store.list("db/") if isinstance(names.parse(info.name), names.Record | names.Part)]
     with ThreadPoolExecutor(fetching.FETCH_THREADS) as threads:
         return {"MB": sum(threads.map(lambda name: _download(store, name, folder if keep else None), found)) / MB}
@@ -111,24 +132,26 @@ def _packed(reader: ObjectReader, name: str) -> IO[bytes]:
     return cast(IO[bytes], reader)
 
 
-def downloaded_to_disk(store: ObjectStore, folder: Path) -> dict[str, float]:
+def downloaded_to_disk(store: ObjectStore, folder: Path) -> Run:
     """The same, and what was unpacked is written to files: as one would by hand, and as a restore must."""
     return downloaded(store, folder, keep=True)
 
 
-def checked(store: ObjectStore, folder: Path) -> dict[str, float]:
+def checked(store: ObjectStore, folder: Path) -> Run:
     """The part of a restore that no download has: SQLite's look at the whole file."""
     database = folder / "restored.sqlite3"
     quick_check(database)
     return {"MB": database.stat().st_size / MB}
 
 
-WAYS: dict[str, Callable[[ObjectStore, Path], dict[str, float]]] = {
-    "restore": restored,
+RESTORE, WRITE, CHECK = "restore", f"{FLOOR}, write", "(quick_check alone)"
+WAYS: dict[str, Callable[[ObjectStore, Path], Run]] = {
+    RESTORE: restored,
     FLOOR: downloaded,
-    f"{FLOOR}, write": downloaded_to_disk,
-    "(quick_check alone)": checked,
+    WRITE: downloaded_to_disk,
+    CHECK: checked,
 }
+FOLDER, SWIFT = "a folder", "a real Swift"
 
 
 def run_here(way: str, url: str, folder: Path) -> None:
@@ -146,10 +169,10 @@ def _peak() -> float:
     return int(found[1]) * 1024 / MB
 
 
-def run(way: str, url: str, folder: Path) -> dict[str, float]:
+def run(way: str, url: str, folder: Path) -> Run:
     _take_memory(folder)
     command = [sys.executable, __file__, "--run", way, url, str(folder)]
-    answer: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    answer: Run = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     print(f"{way}: {answer}", file=sys.stderr, flush=True)
     return answer
 
@@ -171,35 +194,37 @@ instead of 1)."""
 COLUMNS = ("seconds", "CPU s", "peak MB", "MB")
 
 
-def report(runs: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> str:
+def report(runs: dict[str, Runs], options: argparse.Namespace) -> str:
+    """`runs` are by store."""
     rows = [
-        [way, *(f"{_median(found, column):,.2f}" for column in COLUMNS), f"{_ratio(found, runs[FLOOR]):.2f}"]
-        for way, found in runs.items()
+        [store, way, *(f"{_median(found, column):,.2f}" for column in COLUMNS), f"{_ratio(found, ways[FLOOR]):.2f}"]
+        for store, ways in runs.items()
+        for way, found in ways.items()
     ]
-    restores = runs["restore"]
+    measured: list[results.Target] = [
+        (f"restore from {store}, times of {FLOOR}", _ratio(ways[RESTORE], ways[FLOOR]), "≤", 1.5)
+        for store, ways in runs.items()
+    ]
+    peak = max(each["peak MB"] for ways in runs.values() for each in ways[RESTORE])
+    beside = ", ".join(f"{_ratio(ways[RESTORE], ways[WRITE]):.2f} times from {store}" for store, ways in runs.items())
     return results.section(
         "What a restore takes",
         f"python bench/restore.py --rows {options.rows} --deltas {options.deltas} --images {options.images} "
         f"--rounds {options.rounds}",
         f"{options.rows:,} rows, {options.deltas} deltas of {options.images} images each; medians of "
-        f"{options.rounds} interleaved runs. {results.machine('zstandard')}",
-        results.table(["", *COLUMNS, "times"], rows),
-        results.targets(
-            [
-                (f"restore, times of {FLOOR}", _ratio(restores, runs[FLOOR]), "≤", 1.5),
-                ("restore, peak MB", max(each["peak MB"] for each in restores), "≤", 200),
-            ]
-        )
-        + f" Beside the same written to disk it takes {_ratio(restores, runs[f'{FLOOR}, write']):.2f} times as long.",
+        f"{options.rounds} interleaved runs. {results.machine('zstandard', 'python-swiftclient')}",
+        results.table(["store", "", *COLUMNS, "times"], rows),
+        results.targets([*measured, ("restore, peak MB", peak, "≤", 200)])
+        + f" Beside the same written to disk it takes as long: {beside}.",
         TRIED,
     )
 
 
-def _ratio(found: Sequence[dict[str, float]], base: Sequence[dict[str, float]]) -> float:
+def _ratio(found: Sequence[Run], base: Sequence[Run]) -> float:
     return statistics.median(each["seconds"] / other["seconds"] for each, other in zip(found, base, strict=True))
 
 
-def _median(found: Sequence[dict[str, Any]], column: str) -> float:
+def _median(found: Sequence[Run], column: str) -> float:
     return statistics.median(each[column] for each in found)
 
 
@@ -215,12 +240,13 @@ def main() -> None:
     if options.run:
         run_here(options.run[0], options.run[1], Path(options.run[2]))
         return
-    with tempfile.TemporaryDirectory(prefix="imagerepo-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="imagerepo-bench-") as name, Swift(Path(name) / "swift") as swift:
         url = prepare(Path(name), options.rows, options.deltas, options.images)
-        runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+        stores = {FOLDER: url, SWIFT: copy_into(swift, url)}
+        runs: dict[str, Runs] = {store: {way: [] for way in WAYS} for store in stores}
         for _ in range(options.rounds):
-            for way, found in runs.items():
-                found.append(run(way, url, Path(name)))
+            for (store, ways), way in product(runs.items(), WAYS):
+                ways[way].append(run(way, stores[store], Path(name)))
     results.publish(report(runs, options), write=options.write)
 
 

@@ -50,7 +50,8 @@ class Stored:
 class Surveyed:
     """What was found up to the image `upto`, since the batch before; `rows` of them had a row.
 
-    After one that is not `whole` the survey can't be gone on with: it would find the same things again.
+    After one that is not `whole` the survey can't be gone on with: it would find the same things again, as where what
+    was found includes a foreign name that is listed behind `upto`.
     """
 
     upto: str
@@ -97,7 +98,7 @@ class Survey:
     def images(self, after: str = "") -> Iterator[Surveyed]:
         """Walk all images, from beyond the ident `after` on, a batch at a time."""
         batch = _Batch()
-        listing = self._store.list(names.IMAGES, after=f"{names.base(after)}{_BEYOND}" if after else "", foreign=True)
+        listing = self._store.list(names.IMAGES, after=_end_of(after), foreign=True)
         upto = after
         grouped = _grouped(listing, batch.foreign, most=self._chunk)
         for stored, row in _joined(grouped, rows(after, chunk=self._chunk)):
@@ -107,9 +108,9 @@ class Survey:
             upto = stored.ident if stored else row.ident if row else upto
             self._sort(batch, stored, row)
             if batch.seen == self._chunk:
-                yield self._confirmed(batch, upto)
+                yield self._confirmed(batch, upto, batch.take_foreign(upto))
                 batch.clear()
-        yield self._confirmed(batch, upto)
+        yield self._confirmed(batch, upto, batch.take_foreign())
 
     def _sort(self, batch: _Batch, stored: Stored | None, row: Row | None) -> None:
         batch.seen += 1
@@ -122,11 +123,11 @@ class Survey:
         elif row.ident in self._suspects or (self._percent and self._chance() * 100 < self._percent):
             batch.to_read.append(row)
 
-    def _confirmed(self, batch: _Batch, upto: str) -> Surveyed:
-        found = [*batch.take_foreign(), *self._orphans(batch.orphans)]
+    def _confirmed(self, batch: _Batch, upto: str, foreign: list[Finding]) -> Surveyed:
+        found = [*foreign, *self._orphans(batch.orphans)]
         found += filter(None, self._each(self._look, batch.doubtful))
         found += filter(None, self._each(self._read, batch.to_read))
-        return Surveyed(upto, batch.rows, found)
+        return Surveyed(upto, batch.rows, found, whole=batch.told <= _end_of(upto))
 
     def _orphans(self, candidates: list[Stored]) -> Iterator[Finding]:
         kept = referred_to([stored.ident for stored in candidates])
@@ -183,6 +184,8 @@ class _Batch:
 
     def __init__(self) -> None:
         self.foreign: list[ObjectInfo] = []
+        self.told = ""
+        """The last foreign name that was taken."""
         self.clear()
 
     def clear(self) -> None:
@@ -191,10 +194,17 @@ class _Batch:
         self.doubtful: list[Row] = []
         self.to_read: list[Row] = []
 
-    def take_foreign(self) -> list[Finding]:
-        found = [_foreign(info) for info in self.foreign]
-        self.foreign.clear()
-        return found
+    def take_foreign(self, upto: str | None = None) -> list[Finding]:
+        """All, or those up to an image: the listing is read ahead of it, and would show the others again."""
+        taken = [info for info in self.foreign if upto is None or info.name <= _end_of(upto)]
+        del self.foreign[: len(taken)]
+        self.told = taken[-1].name if taken else self.told
+        return [_foreign(info) for info in taken]
+
+
+def _end_of(ident: str) -> str:
+    """Sorts after the names of one image, and before those of the next. Of none: before all."""
+    return f"{names.base(ident)}{_BEYOND}" if ident else names.IMAGES
 
 
 _REST = Stored("")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from tests.crash import stories
-from tests.crash.recovering import recover
+from tests.crash.recovering import die_starting, trace_a_start
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ def points_of_a_start(wreck: Wreck[T], folder: Path) -> list[str]:
     """The failpoints that the next start on it passes."""
     traced = wreck.copied(folder)
     trace = folder / "trace"
-    assert recover(traced.disk, traced.store, FAILPOINT_TRACE=str(trace)) == 0
+    trace_a_start(traced.disk, traced.store, trace)
     points = stories.failpoints_of(trace)
     shutil.rmtree(folder)
     return points
@@ -53,7 +53,7 @@ def points_of_a_start(wreck: Wreck[T], folder: Path) -> list[str]:
 
 def dies_while_it_starts(wreck: Wreck[T], point: str, *, keeps_disk: bool) -> None:
     """Let the next start die at the failpoint."""
-    ended = recover(wreck.disk, wreck.store, FAILPOINT=point, FAILPOINT_ACTION="kill-self")
+    ended = die_starting(wreck.disk, wreck.store, point)
     assert ended == -signal.SIGKILL, f"the start ended with {ended} and did not pass {point}"
     if not keeps_disk:
         wreck.lose_disk()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 from django.db import connection
 
+from imagerepo.config import get_config
 from imagerepo.durability.gate import write
 from imagerepo.errors import CommitFailed, Conflicted, Fenced, NothingToCommit, WrongState
 from imagerepo.sessions import lane
@@ -184,6 +185,26 @@ def test_a_fenced_writer_says_neither_success_nor_failure(worker: Worker, snapsh
     assert session.state == State.MERGED
     with pytest.raises(Fenced):
         worker.commit(worker.stage(b"two"))
+
+
+def test_a_writer_that_only_refuses_commits_notices_too_that_it_is_fenced(
+    new_worker: Callable[[], Worker], snapshots: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conflict ships nothing, and its answer needs no look at the store."""
+    monkeypatch.setenv("IMAGEREPO_EPOCH_CHECK_SECONDS", "0.3")
+    get_config.cache_clear()
+    worker = new_worker()
+    worker.committer.start()
+    first, second = worker.stage(b"one", title="first"), worker.stage(b"one", title="second")
+    worker.commit(first)
+    snapshots.create_exclusive(names.epoch(2))
+
+    def refused_until_fenced() -> bool:
+        with pytest.raises((Conflicted, Fenced)) as caught:
+            worker.commit(UploadSession.objects.get(pk=second.pk))
+        return caught.type is Fenced
+
+    until(refused_until_fenced)
 
 
 def test_a_dead_workers_commits_are_taken_over(new_worker: Callable[[], Worker], node: Node) -> None:

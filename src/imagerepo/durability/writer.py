@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -33,7 +34,10 @@ log = logging.getLogger(__name__)
 
 
 class Writer:
-    """Safe to ask from any thread; everything that ships belongs inside `with writer.lane():`."""
+    """Safe to ask from any thread; everything that ships belongs inside `with writer.lane():`.
+
+    `looked`: when the next epoch was last seen absent here, by time.monotonic().
+    """
 
     def __init__(
         self, disk: Disk, store: ObjectStore, *, stop: threading.Event | None = None, refusals_end: bool = False
@@ -41,6 +45,7 @@ class Writer:
         self.disk, self.store = disk, store
         self._outbox = Outbox(disk.outbox)
         self._pages: Pages | None = None
+        self.looked = time.monotonic()
         self._disk_failure: tuple[datetime, DiskFailure] | None = None
         self.patience = Patience(
             stop=stop, report=disk.report_trouble, recovered=disk.clear_trouble, refusals_end=refusals_end
@@ -95,6 +100,7 @@ class Writer:
         except Fenced:
             self.disk.fence(epoch)
             raise
+        self.looked = time.monotonic()
 
     @contextmanager
     def lane(self) -> Iterator[None]:

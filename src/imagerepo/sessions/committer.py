@@ -61,7 +61,6 @@ class Committer:
         self._wake = threading.Event()
         self._waiters = Waiters()
         self._lane = threading.Thread(target=self._run_lane, name="lane", daemon=True)
-        self._epoch_checked = time.monotonic()
         self._shipped, self._shipped_seen = "", time.monotonic()
         self._bases = ThreadPoolExecutor(1, "base")
         self._upkeep = Upkeep(writer, store, stop, drill_seconds=config.drill_seconds)
@@ -230,18 +229,23 @@ class Committer:
         if self._stop.is_set() or self._writer.fenced:
             return
         self._adopt_orphans()
+        looked = self._look_in_time()
         if merge.waiting() or merge.unflipped() or self._writer.owes():
-            self._epoch_checked = time.monotonic()
             lane.run(self._writer)
         elif self._writer.log_bytes() > lane.LOG_BYTES:
             lane.relieve(self._writer)
         elif self._nothing_shipped_for_long():
             self._shipped_seen = time.monotonic()
             lane.ship_staged(self._writer, since=self._shipped)
-        elif time.monotonic() - self._epoch_checked > self._config.epoch_check_seconds:
-            self._epoch_checked = time.monotonic()
-            self._writer.look_for_newer_epoch()
+        elif looked:
             self._writer.disk.clear_trouble()  # of a process that died before it could
+
+    def _look_in_time(self) -> bool:
+        """Look for a newer epoch where nobody here has for long: commits look only when they ship something."""
+        if time.monotonic() - self._writer.looked <= self._config.epoch_check_seconds:
+            return False
+        self._writer.look_for_newer_epoch()
+        return True
 
     def _nothing_shipped_for_long(self) -> bool:
         """Whether the last record, of whichever worker, has been the last for the time that is set."""

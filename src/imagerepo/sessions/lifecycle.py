@@ -15,7 +15,11 @@ from imagerepo.sessions.service import current
 
 
 def open_session(owner: str, title: str = "", expires_in: float | None = None) -> UploadSession:
-    """A new session of `owner`, which expires after `expires_in` seconds without a write."""
+    """A new session of `owner`, which expires after `expires_in` seconds without a write.
+
+    Raises SpoolFull where the log is full of what the store does not take.
+    """
+    current().writer.check_room()
     seconds = current().config.session_seconds if expires_in is None else expires_in
     with write():
         return UploadSession.objects.create(
@@ -55,14 +59,18 @@ def require_open(session: UploadSession) -> None:
 
 
 def refresh(session: UploadSession) -> None:
-    """Give an open session its full time again. Raises WrongState."""
+    """Give an open session its full time again. Raises WrongState, and as `open_session` does."""
+    current().writer.check_room()
     with write():
         expiry.extend(session)
 
 
 def abort(session: UploadSession) -> None:
-    """Give the session up, with all that is staged. Repeatable. Raises WrongState once it is committing."""
-    with write():
+    """Give the session up, with all that is staged. Repeatable. Raises WrongState once it is committing.
+
+    Whoever hears that it is aborted may rely on that: no power cut makes it open again.
+    """
+    with write(durable=True):
         session.refresh_from_db()
         if session.state not in (State.ABORTED, State.EXPIRED):
             expiry.end(session, "abort")

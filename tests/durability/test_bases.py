@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 
@@ -10,10 +11,10 @@ import pytest
 from imagerepo.durability import bases, chain
 from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.durability.state import Weight
-from imagerepo.errors import Fenced
+from imagerepo.errors import Damaged, Fenced
 from imagerepo.sessions import merge
 from imagerepo.store import names
-from imagerepo.testing.faulty import FaultyStore
+from imagerepo.testing.faulty import FOR_GOOD, FaultyStore
 from tests.durability.node import A, B, C, D, Node
 
 
@@ -34,6 +35,59 @@ def test_a_restore_goes_back_to_the_newest_base_only(node: Node, store: FaultySt
     assert node.live() == {A, B, C, D}
     assert manifest.parts[0].name in names_read
     assert [name for name in names_read if "/parts/" in name] == [part.name for part in manifest.parts]
+
+
+def spoil(store: FaultyStore, name: str) -> None:
+    with store.get(name) as reader:
+        content = reader.read()
+    store.put(name, io.BytesIO(content[:-1] + bytes([content[-1] ^ 1])), media_type="x/y")
+
+
+@pytest.mark.parametrize("harm", ["a part damaged", "a part lost"])
+def test_a_damaged_base_costs_a_start_nothing_and_a_new_one_takes_its_place(
+    node: Node, store: FaultyStore, caplog: pytest.LogCaptureFixture, harm: str
+) -> None:
+    node.commit(A)
+    bases.make(node.writer)
+    node.commit(B)
+    damaged = bases.make(node.writer)
+    node.commit(C)
+    (part,) = damaged.parts
+    spoil(store, part.name) if harm == "a part damaged" else store.delete([part.name])
+    made, new = bases.ensure(node.writer)
+    assert new and made.number == damaged.number + 1
+    node.lose_disk()
+    assert part.name not in reads(store, node.start)
+    assert node.live() == {A, B, C}
+    node.lose_disk()
+    store.delete([made.name])
+    node.start()
+    assert node.live() == {A, B, C}
+    assert [part.name in record.getMessage() for record in caplog.records if "base before" in record.getMessage()]
+
+
+def test_a_damaged_base_without_another_before_it_is_named(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    damaged = bases.make(node.writer)
+    first = list(node.writer.snapshots())[-1]
+    node.lose_disk()
+    spoil(store, damaged.parts[0].name)
+    spoil(store, first.parts[0].name)
+    with pytest.raises(Damaged, match=damaged.parts[0].name):
+        node.start()
+
+
+def test_a_record_behind_the_base_that_cannot_be_had_keeps_nobody_waiting(node: Node, store: FaultyStore) -> None:
+    for ident in (A, B, C):
+        node.commit(ident)
+    behind = list(node.writer.snapshots())[2].name
+    bases.make(node.writer)
+    node.commit(D)
+    node.lose_disk()
+    store.fail("get", "unavailable", name=behind, times=FOR_GOOD)
+    before = len(store.calls)
+    assert node.start().live() == {A, B, C, D}
+    assert store.calls[before:].count(("get", behind)) <= 1
 
 
 def test_a_base_holds_nothing_that_is_not_final(node: Node) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagerepo.durability import bases, choosing
+from imagerepo.durability import bases, choosing, epochs
 from imagerepo.durability.choosing import Wanted
 from imagerepo.durability.pages import connect
 from imagerepo.durability.restore import build
@@ -38,10 +38,9 @@ class Restoring:
         self.told: list[str] = []
 
     def __call__(self, **wanted: object) -> list[int]:
-        last = names.parse(self._reign.last().header.name)
-        assert isinstance(last, names.Record)
         store = self._reign.store
-        choosing.restore_wanted(store, last, self.database, Wanted(**wanted), ONCE, tell=self.told.append)
+        before = epochs.first_unclaimed(store, ONCE)
+        choosing.restore_wanted(store, before, self.database, Wanted(**wanted), ONCE, tell=self.told.append)
         return rows(self.database)
 
 
@@ -111,16 +110,34 @@ def test_a_damaged_background_base_costs_nothing(reign: Reign, restore: Restorin
     assert [newer.name in restore.told[0], older.name in restore.told[1]] == [True, True]
 
 
-def test_a_manifest_whose_bytes_are_damaged_is_left_out_too(reign: Reign, restore: Restoring) -> None:
+@pytest.mark.parametrize("older", [0, 1])
+def test_a_manifest_whose_bytes_are_damaged_is_left_out_too(reign: Reign, restore: Restoring, older: int) -> None:
+    for _ in range(older):
+        reign.commit()
+        bases.make(reign.writer)
     reign.commit()
     manifest = bases.make(reign.writer)
     reign.commit()
     reign.store.put(manifest.name, io.BytesIO(b"nothing"), media_type="x/y")
-    reign.close()
-    last = names.Record(1, manifest.writer, 2)
-    found = choosing.restore_wanted(reign.store, last, restore.database, Wanted(to_last_good=True), ONCE)
-    assert found.header.head_after == 2
-    assert rows(restore.database) == [1, 2]
+    with pytest.raises(Damaged, match=rf"{manifest.name} .*--to-last-good"):
+        restore()
+    everything = list(range(1, older + 3))
+    assert restore(to_last_good=True) == everything
+    assert restore(to_last_good=True, revision=older + 1) == everything[:-1]
+    assert restore(to_last_good=True, at=reign.now()) == everything
+    assert all(manifest.name in told for told in restore.told)
+
+
+def test_records_pruned_behind_a_manifest_that_is_damaged_are_not_taken_for_the_end(
+    reign: Reign, restore: Restoring
+) -> None:
+    headers = [reign.commit() for _ in range(3)]
+    manifest = bases.make(reign.writer)
+    reign.commit()
+    reign.store.delete([header.name for header in headers])
+    reign.store.put(manifest.name, io.BytesIO(b"nothing"), media_type="x/y")
+    with pytest.raises(Damaged, match="not showing all of this repository"):
+        restore(to_last_good=True)
 
 
 def test_with_an_epochs_first_record_gone_the_last_of_the_epoch_before_is_taken(

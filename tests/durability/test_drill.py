@@ -251,6 +251,38 @@ def test_one_restore_is_a_drill_and_a_base(
     assert len([name for op, name in store.calls if op == "get" and "/parts/" in name]) == 1
 
 
+def test_a_damaged_base_is_told_and_replaced_by_the_drill_that_finds_it(
+    node: Node, store: FaultyStore, keep: Callable[[float], Upkeep]
+) -> None:
+    node.commit(stored(store, b"one"))
+    (part,) = bases.make(node.writer).parts
+    node.commit(stored(store, b"two"))
+    damage(store, part.name)
+    result = drilled(node)
+    assert (result.whole, result.revision, result.images) == (False, 2, 2)
+    assert part.name in result.problems[0] and "the base before it is used" in result.problems[0]
+    keep(0.05)
+    until(lambda: drill.last(node.writer.disk) and drill.last(node.writer.disk).whole)
+    state = node.writer.state
+    assert chain.manifests(store, state.epoch, state.writer, ONCE) == 2
+
+
+def test_a_drill_is_none_the_worse_for_a_base_that_cannot_be_made_of_it(
+    node: Node, store: FaultyStore, keep: Callable[[float], Upkeep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.commit(stored(store, b"one"))
+    monkeypatch.setattr(bases, "LEAST_DELTA_BYTES", 0)
+    monkeypatch.setattr(bases, "SHARE_OF_BASE", 0)
+    outbox = node.writer.disk.bases
+    outbox.rmdir()
+    outbox.write_bytes(b"no folder")
+    keep(3600.0)
+    until(lambda: drill.last(node.writer.disk))
+    assert drill.last(node.writer.disk).whole
+    outbox.unlink()
+    outbox.mkdir()
+
+
 def test_upkeep_outlives_a_disk_that_is_full_for_a_while(node: Node, keep: Callable[[float], Upkeep]) -> None:
     scratch = node.data_dir / "scratch"
     scratch.rmdir()

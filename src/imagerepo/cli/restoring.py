@@ -19,7 +19,7 @@ from imagerepo.durability import chain, choosing, drill, epochs
 from imagerepo.durability.choosing import Wanted
 from imagerepo.durability.locks import acquire, exclusive
 from imagerepo.durability.state import Disk
-from imagerepo.errors import ConfigError, DurabilityError, InUse
+from imagerepo.errors import ConfigError, InUse
 from imagerepo.store.backends import open_store
 
 
@@ -87,13 +87,11 @@ def _own_folder(disk: Disk) -> Iterator[None]:
 
 def _restore(config: Config, disk: Disk, wanted: Wanted) -> chain.Snapshot:
     store, asking = open_store(config.resolved_snapshot_url, config=config), patience()
-    last = chain.find_last(store, epochs.first_unclaimed(store, asking), asking)
-    if last is None:
-        raise DurabilityError(f"{config.resolved_snapshot_url} holds no snapshot: is the URL right?")
+    before = epochs.first_unclaimed(store, asking)
     with byte_progress("restoring") as progress:
         return choosing.restore_wanted(
             store,
-            last,
+            before,
             disk.database,
             wanted,
             asking,

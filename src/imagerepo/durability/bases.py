@@ -7,6 +7,7 @@ the chain can be restored. Its parts are settled first, then its manifest, whose
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Final, Weight
 from imagerepo.durability.writer import Writer
 from imagerepo.files import scratch_folder
+from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import step
 
 LEAST_DELTA_BYTES = 8 << 20
@@ -31,14 +33,20 @@ SHARE_OF_BASE = 0.5
 """Deltas that weigh more than so much of their base call for a new one: a restore then reads at most 1.5
 times what the newest base alone would be."""
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Restored:
-    """The chain's `end` as a database of its own, for as long as it is worked on. `weight` was read for it."""
+    """The chain's `end` as a database of its own, for as long as it is worked on. `weight` was read for it.
+
+    `passed_over` says which bases were damaged: nothing is lost without them, and a new one takes their place.
+    """
 
     end: chain.Snapshot
     database: Path
     weight: Weight
+    passed_over: tuple[str, ...] = ()
 
 
 def is_due(weight: Weight) -> bool:
@@ -80,6 +88,8 @@ def _make(writer: Writer, progress: Progress = unseen) -> Manifest:
     if manifest := settle(writer):
         return manifest
     with restored(writer, writer.patience, progress) as found:
+        for sentence in found.passed_over:
+            log.warning(sentence)
         return put(writer, found)
 
 
@@ -90,10 +100,24 @@ def restored(writer: Writer, patience: Patience, progress: Progress = unseen) ->
     Raises NoRoom, and Damaged where the chain can't be restored.
     """
     end = chain.follow(writer.store, _final(writer).link, patience)
-    with scratch_folder(writer.disk.scratch, "restored-") as folder:
+    with restored_beside(writer.store, end, writer.disk.scratch, patience, progress) as found:
+        yield found
+
+
+@contextmanager
+def restored_beside(
+    store: ObjectStore, end: chain.Snapshot, scratch: Path, patience: Patience, progress: Progress = unseen
+) -> Iterator[Restored]:
+    """Restore `end` in a folder of its own below `scratch`, and look at all of it. Raises NoRoom, and Damaged."""
+    passed_over: list[str] = []
+    with scratch_folder(scratch, "restored-") as folder:
         restore.check_room(folder, end)
         database = folder / "restored.sqlite3"
-        yield Restored(end, database, restore.build(writer.store, end, database, patience, progress, thorough=True))
+        weight = restore.around_damaged_bases(
+            lambda without: restore.build(store, end, database, patience, progress, without=without, thorough=True),
+            passed_over.append,
+        )
+        yield Restored(end, database, weight, tuple(passed_over))
 
 
 def put(writer: Writer, found: Restored) -> Manifest:

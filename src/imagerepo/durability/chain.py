@@ -17,13 +17,14 @@ from functools import partial
 from imagerepo.durability import epochs
 from imagerepo.durability.records import Header, Link, Manifest, decode, decode_manifest, digest
 from imagerepo.durability.settle import Patience
-from imagerepo.errors import Damaged, InvalidName, ObjectNotFound
+from imagerepo.errors import Damaged, InvalidName, ObjectNotFound, StoreError
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import step
 
 READ_AHEAD = 8
 """Records fetched at once on the way back."""
+ONCE = Patience(most_questions=1)
 
 
 @dataclass(frozen=True)
@@ -79,19 +80,28 @@ def back(store: ObjectStore, end: Snapshot, patience: Patience) -> Iterator[Snap
     """`end` and every snapshot before it, newest first, across epochs.
 
     A reign's records have numbers without gaps, so those before are fetched ahead; what is believed is the
-    link of each to its parent.
+    link of each to its parent. Nobody waits for one that is not needed: it may be one that can't be had.
     """
     snapshot = end
     yield snapshot
-    with ThreadPoolExecutor(READ_AHEAD) as threads:
+    threads = ThreadPoolExecutor(READ_AHEAD)
+    try:
         ahead: dict[str, Future[Snapshot]] = {}
         while link := snapshot.header.parent:
             for name in _names_before(snapshot.header, READ_AHEAD):
                 if name not in ahead:
-                    ahead[name] = threads.submit(read, store, name, patience)
-            fetched = ahead.pop(link.name, None)
-            snapshot = _linked(fetched.result() if fetched else read(store, link.name, patience), link)
+                    ahead[name] = threads.submit(read, store, name, ONCE)
+            snapshot = _linked(_fetched(ahead.pop(link.name, None)) or read(store, link.name, patience), link)
             yield snapshot
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _fetched(ahead: Future[Snapshot] | None) -> Snapshot | None:
+    """What was fetched ahead. None: it was not, or in vain, so it is asked for with all patience."""
+    with suppress(StoreError, Damaged):
+        return ahead.result() if ahead else None
+    return None
 
 
 def _names_before(header: Header, count: int) -> Iterator[str]:
@@ -110,7 +120,9 @@ def kept(store: ObjectStore, end: Snapshot, patience: Patience) -> Iterator[Head
         yield snapshot.header
 
 
-def _with_bases(store: ObjectStore, end: Snapshot, patience: Patience) -> Iterator[tuple[Snapshot, Manifest | None]]:
+def _with_bases(
+    store: ObjectStore, end: Snapshot, patience: Patience, without: Collection[str] = ()
+) -> Iterator[tuple[Snapshot, Manifest | None]]:
     made: dict[str, Manifest] = {}
     epoch, has_base = 0, False
     try:
@@ -118,7 +130,8 @@ def _with_bases(store: ObjectStore, end: Snapshot, patience: Patience) -> Iterat
             header = snapshot.header
             if header.epoch != epoch:
                 epoch = header.epoch
-                made = {each.of.name: each for each in every_manifest(store, epoch, header.writer, patience)}
+                every = every_manifest(store, epoch, header.writer, patience, without)
+                made = {each.of.name: each for each in every}
             manifest = made.get(header.name)
             yield snapshot, manifest if manifest and manifest.of == snapshot.link else None
             has_base = has_base or header.kind == "base" or manifest is not None
@@ -147,25 +160,33 @@ def find_end(store: ObjectStore, before: int, patience: Patience) -> Snapshot | 
             return read(store, names.build(last), patience)
 
 
-def find_last(store: ObjectStore, before: int, patience: Patience) -> names.Record | None:
-    """As `find_end`, but the name only: it is not read."""
+def find_last(
+    store: ObjectStore, before: int, patience: Patience, without: Collection[str] = ()
+) -> names.Record | None:
+    """As `find_end`, but the name only: it is not read.
+
+    Manifests whose names are in `without` are passed over. Records that were pruned behind such a one are then taken
+    for the end, unless a listing shows those after them: nothing that goes on from there may do without asking.
+    """
     with step("start.find"):
         listed = _listed(store, patience)
         for epoch in range(before - 1, 0, -1):
-            last = _last_of(store, epoch, listed, patience)
+            last = _last_of(store, epoch, listed, patience, without)
             if last:
                 return last
         _refuse_unreadable(record for record in listed if record.epoch < before)
         return None
 
 
-def _last_of(store: ObjectStore, epoch: int, listed: set[names.Record], patience: Patience) -> names.Record | None:
+def _last_of(
+    store: ObjectStore, epoch: int, listed: set[names.Record], patience: Patience, without: Collection[str]
+) -> names.Record | None:
     mine = {record for record in listed if record.epoch == epoch}
     writer = epochs.owner(store, epoch, patience)
     if writer is None:
         _refuse_unreadable(mine)
         return None
-    seq = _last_seq(store, epoch, writer, patience)
+    seq = _last_seq(store, epoch, writer, patience, without)
     _refuse_unreadable(record for record in mine if record.writer == writer and record.seq > seq)
     return names.Record(epoch, writer, seq) if seq >= 0 else None
 
@@ -177,12 +198,16 @@ def select(
     *,
     revision: int | None = None,
     at: datetime | None = None,
+    without: Collection[str] = (),
 ) -> Snapshot:
-    """The newest snapshot up to a revision and a moment. Raises Damaged where none is that old, or kept."""
+    """The newest snapshot up to a revision and a moment. Raises Damaged where none is that old, or kept.
+
+    Bases whose names are in `without` are not looked at.
+    """
     if revision is None and at is None:
         return end
     chosen, oldest = None, end.header
-    for snapshot, manifest in _with_bases(store, end, patience):
+    for snapshot, manifest in _with_bases(store, end, patience, without):
         header = snapshot.header
         if (revision is None or header.head_after <= revision) and (at is None or header.created_at <= at):
             chosen = chosen or snapshot
@@ -196,14 +221,14 @@ def select(
     )
 
 
-def _last_seq(store: ObjectStore, epoch: int, writer: str, patience: Patience) -> int:
+def _last_seq(store: ObjectStore, epoch: int, writer: str, patience: Patience, without: Collection[str]) -> int:
     """The last record of an epoch, from its newest manifest on: those before may be pruned. -1: it has none."""
     while True:
-        manifest = newest_manifest(store, epoch, writer, patience)
+        count = manifests(store, epoch, writer, patience)
+        manifest = _newest_of(count, store, epoch, writer, patience, without=without)
         first = manifest.seq + 1 if manifest else 0
         seq = first - 1 + _how_many(store, partial(_record_after, epoch, writer, first), patience)
-        following = manifest.number + 1 if manifest else 0
-        if not _exists(store, names.manifest(epoch, writer, following), patience):
+        if not _exists(store, names.manifest(epoch, writer, count), patience):
             return seq
         # A base was finished meanwhile, and records that were asked for may have gone.
 
@@ -217,10 +242,12 @@ def manifests(store: ObjectStore, epoch: int, writer: str, patience: Patience) -
     return _how_many(store, partial(names.manifest, epoch, writer), patience)
 
 
-def every_manifest(store: ObjectStore, epoch: int, writer: str, patience: Patience) -> list[Manifest]:
-    """The bases made in the background in this epoch, oldest first."""
-    count = manifests(store, epoch, writer, patience)
-    return [read_manifest(store, names.manifest(epoch, writer, number), patience) for number in range(count)]
+def every_manifest(
+    store: ObjectStore, epoch: int, writer: str, patience: Patience, without: Collection[str] = ()
+) -> list[Manifest]:
+    """The bases made in the background in this epoch, oldest first, but for those whose names are in `without`."""
+    every = (names.manifest(epoch, writer, number) for number in range(manifests(store, epoch, writer, patience)))
+    return [read_manifest(store, name, patience) for name in every if name not in without]
 
 
 def newest_manifest(
@@ -236,7 +263,21 @@ def newest_manifest(
 
     Those whose names are in `without` don't count.
     """
-    for number in reversed(range(manifests(store, epoch, writer, patience))):
+    count = manifests(store, epoch, writer, patience)
+    return _newest_of(count, store, epoch, writer, patience, up_to=up_to, without=without)
+
+
+def _newest_of(
+    count: int,
+    store: ObjectStore,
+    epoch: int,
+    writer: str,
+    patience: Patience,
+    *,
+    up_to: int | None = None,
+    without: Collection[str] = (),
+) -> Manifest | None:
+    for number in reversed(range(count)):
         name = names.manifest(epoch, writer, number)
         if name in without:
             continue

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from imagerepo.durability import chain, restore
 from imagerepo.durability.fetching import Progress, unseen
+from imagerepo.durability.restore import is_background_base
 from imagerepo.durability.settle import Patience
-from imagerepo.errors import Damaged, ObjectNotFound
+from imagerepo.errors import Damaged, DurabilityError, ObjectNotFound
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 
@@ -33,15 +34,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class _From:
-    """Where to look for it: from the record `last` back, leaving bases out."""
+    """Where to look for it: from the record `last` back, or the chain's end, leaving bases out."""
 
-    last: names.Record
+    last: names.Record | None = None
     without: frozenset[str] = frozenset()
 
 
 def restore_wanted(
     store: ObjectStore,
-    last: names.Record,
+    before: int,
     database: Path,
     wanted: Wanted,
     patience: Patience,
@@ -49,15 +50,16 @@ def restore_wanted(
     progress: Progress = unseen,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> chain.Snapshot:
-    """Make `database` the wanted snapshot of the chain that ends at `last`, and give that.
+    """Make `database` the wanted snapshot of the chain that ends below the epoch `before`, and give that.
 
-    Raises Damaged, naming what is, also where nothing that is kept is old enough.
+    Raises DurabilityError where there is no chain, and Damaged, naming what is, also where nothing that is kept is old
+    enough.
     """
-    place = _From(last)
+    place = _From()
     while True:
         try:
-            end = _read(store, place.last, patience)
-            chosen = chain.select(store, end, patience, revision=wanted.revision, at=wanted.at)
+            end = _end(store, before, place, patience)
+            chosen = chain.select(store, end, patience, revision=wanted.revision, at=wanted.at, without=place.without)
             restore.restore(
                 store, chosen, database, patience, progress, without=place.without, thorough=wanted.to_last_good
             )
@@ -71,6 +73,13 @@ def restore_wanted(
             return chosen
 
 
+def _end(store: ObjectStore, before: int, place: _From, patience: Patience) -> chain.Snapshot:
+    last = place.last or chain.find_last(store, before, patience, place.without)
+    if last is None:
+        raise DurabilityError("the store holds no snapshot: is its URL right?")
+    return _read(store, last, patience)
+
+
 def _read(store: ObjectStore, record: names.Record, patience: Patience) -> chain.Snapshot:
     try:
         return chain.read(store, names.build(record), patience)
@@ -81,7 +90,7 @@ def _read(store: ObjectStore, record: names.Record, patience: Patience) -> chain
 def _before(store: ObjectStore, place: _From, error: Damaged, patience: Patience) -> _From:
     """Where to go on from what the error says. Raises it again where nothing is left."""
     bad = names.parse(error.name) if error.name else None
-    if isinstance(bad, names.Manifest) and error.name not in place.without:
+    if is_background_base(error) and error.name not in place.without:
         return _From(place.last, place.without | {error.name})
     if isinstance(bad, names.Record) and (before := _record_before(store, bad, patience)):
         return _From(before, place.without)

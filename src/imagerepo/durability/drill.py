@@ -18,14 +18,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from imagerepo.catalogue import soundness
-from imagerepo.durability import chain, epochs, restore
-from imagerepo.durability.bases import Restored
+from imagerepo.durability import chain, epochs
+from imagerepo.durability.bases import Restored, restored_beside
 from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.records import Frozen
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Disk
 from imagerepo.errors import DurabilityError, Fenced, ObjectNotFound, StoreError
-from imagerepo.files import scratch_folder, write_durably
+from imagerepo.files import write_durably
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.reading import hash_object
@@ -83,7 +83,7 @@ def run(
 ) -> Result:
     """Restore, look, and `use` what was restored while it is there.
 
-    Whatever goes wrong is in the result; only Fenced is raised.
+    Whatever goes wrong is in the result; only Fenced is raised, and what `use` raises is taken for the drill's.
     """
     at, begun = datetime.now(UTC), time.monotonic()
     try:
@@ -106,10 +106,8 @@ def newest(store: ObjectStore, folder: Path, patience: Patience, progress: Progr
     end = chain.find_end(store, epochs.first_unclaimed(store, patience), patience)
     if end is None:
         raise DurabilityError("the store holds no snapshot: is its URL right?")
-    with scratch_folder(folder, "restored-") as scratch:
-        restore.check_room(scratch, end)
-        database = scratch / "restored.sqlite3"
-        yield Restored(end, database, restore.build(store, end, database, patience, progress, thorough=True))
+    with restored_beside(store, end, folder, patience, progress) as found:
+        yield found
 
 
 def _look(found: Restored, images: ObjectStore, patience: Patience, sample: int) -> dict[str, Any]:
@@ -117,7 +115,7 @@ def _look(found: Restored, images: ObjectStore, patience: Patience, sample: int)
     rows = soundness.check(found.database, head=header.head, head_after=header.head_after)
     picked = soundness.sample(found.database, head=header.head_after, count=sample) if rows.live else []
     return {
-        "problems": (*rows.problems, *_damaged(images, picked, patience)),
+        "problems": (*found.passed_over, *rows.problems, *_damaged(images, picked, patience)),
         "snapshot": header.name,
         "epoch": header.epoch,
         "sequence": header.sequence,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from imagerepo.durability import chain
 from imagerepo.durability.checks import check_header, quick_check
@@ -17,8 +18,11 @@ from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Weight
 from imagerepo.errors import Damaged, Missing, NoRoom, ObjectNotFound
 from imagerepo.files import sync, unlink_durably
+from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
+
+T = TypeVar("T")
 
 MOST_TRIES = 3
 """To read what is missing: a damaged chain is known by then from one that was pruned meanwhile."""
@@ -108,6 +112,29 @@ def _check_database(database: Path, header: Header, *, thorough: bool) -> None:
             quick_check(database)
     except Damaged as error:
         raise Damaged(f"{header.name} was not cut as it should be: {error}", name=header.name) from None
+
+
+def around_damaged_bases(attempt: Callable[[frozenset[str]], T], tell: Callable[[str], object]) -> T:
+    """What `attempt` gives without the bases made in the background that it finds damaged; `tell` hears of each.
+
+    It loses nothing to do without one: the base before it and the deltas give the same, proven by the same digests.
+    Where these are gone, what was found damaged first is raised.
+    """
+    first, without = None, frozenset[str]()
+    while True:
+        try:
+            return attempt(without)
+        except Damaged as error:
+            first = first or error
+            if error.name in without or not is_background_base(error):
+                raise first from None
+            tell(f"{error}; the base before it is used")
+            without |= {error.name}
+
+
+def is_background_base(error: Damaged) -> bool:
+    """Whether what can't be used stands in for a record, and is not one."""
+    return bool(error.name) and isinstance(names.parse(error.name), names.Manifest)
 
 
 def check_room(folder: Path, end: chain.Snapshot) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from imagerepo.errors import Damaged
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ def _first_record(snapshots: ObjectStore, after: int) -> str | None:
 
 
 def _restored(disk: Disk, store: ObjectStore, end: chain.Snapshot, patience: Patience, progress: Progress) -> Taken:
-    weight = restore.restore(store, end, disk.database, patience, progress)
+    weight = restore.around_damaged_bases(
+        lambda without: restore.restore(store, end, disk.database, patience, progress, without=without), log.warning
+    )
     keeper = connect(disk.database)
     pages = Pages(disk.database, disk.gate_lock)
     with effect("pages.adopt"):

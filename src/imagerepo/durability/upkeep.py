@@ -16,7 +16,7 @@ from imagerepo.durability import bases, drill
 from imagerepo.durability.locks import acquire
 from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.durability.writer import Writer
-from imagerepo.errors import Fenced
+from imagerepo.errors import DurabilityError, Fenced, StoreError
 from imagerepo.store.objects import ObjectStore
 
 LOOK_SECONDS = 5.0
@@ -88,11 +88,19 @@ class Upkeep:
         if bases.settle(self._writer):
             return
         patience = Patience(stop=self._stop, most_questions=drill.QUESTIONS)
-        use = self._make_base if self._base_is_due() else lambda found: None
-        result = drill.run(bases.restored(self._writer, patience), self._images, patience, use=use)
+        result = drill.run(bases.restored(self._writer, patience), self._images, patience, use=self._make_base)
         drill.note(self._writer.disk, result)
         if not result.whole:
             self._failed = time.monotonic()
 
     def _make_base(self, found: bases.Restored) -> None:
-        bases.put(self._writer, found)
+        """If one is due, or wanted in the place of one that is damaged. What fails here is none of the drill's."""
+        if not (self._base_is_due() or found.passed_over):
+            return
+        try:
+            bases.put(self._writer, found)
+        except Fenced:
+            raise
+        except (DurabilityError, StoreError, OSError):
+            log.exception("the newest snapshot can be restored, but no base was made of it; it is tried again")
+            self._failed = time.monotonic()

@@ -81,7 +81,8 @@ soak-repairs: setup  # a thousand drifts and deaths while writers commit; commit
 	$(BIN)/python -m tests.reconcile.drifts.soak
 	$(BIN)/python -m tests.load.beside.soak
 
-soak-starts: setup  # starts at once, on a real Swift
+soak-starts: setup  # two servers on a real Swift, of which one rests anywhere; many starts at once
+	IMAGEREPO_SOAK=1 $(BIN)/python -m pytest -v tests/real/test_reigns.py
 	$(BIN)/python -m tests.real.soak
 
 soak-planted: setup  # each planted bug must be caught

@@ -20,6 +20,7 @@ from imagerepo.store.swift_auth import credentials_of
 from imagerepo.testing.images import draw, encode
 from imagerepo.testing.servers import Server
 from imagerepo.testing.swift import Swift
+from tests import sampling
 from tests.conftest import NewServer
 from tests.crash import stories
 from tests.crash.stories import Told
@@ -120,7 +121,7 @@ def test_a_writer_that_rests_anywhere_in_a_commit_and_wakes_up_later_does_no_har
 ) -> None:
     """A line of reigns: each server is the newcomer of the one before, and then rests at a point of its own."""
     told, states = Told(), dict[str, str]()
-    pauses = PAUSES if any_swift.replicas == 1 else PAUSES[1::2]
+    pauses = PAUSES if sampling.SOAK or any_swift.replicas == 1 else PAUSES[1::2]
     first, *later = (f"{each.failpoint}#2" for each in pauses)
     old = enthrone(reign(first), told)
     for pause, following in zip(pauses, [*later, ""], strict=True):
@@ -145,7 +146,7 @@ def test_a_writer_that_rests_anywhere_in_a_commit_and_wakes_up_later_does_no_har
     assert {session: fresh.admin.get(session).json()["state"] for session in states} == states
 
 
-@pytest.mark.parametrize("any_swift", ["one replica"], indirect=True)
+@pytest.mark.parametrize("any_swift", ["one replica", *(["three replicas"] if sampling.SOAK else [])], indirect=True)
 def test_starts_that_rest_anywhere_and_wake_up_later_end_and_do_no_harm(reign: Callable[..., Server]) -> None:
     told = Told()
     stories.add(reign().start(), told, picture())

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import TypeAlias
 
+from imagerepo.store import names
 from imagerepo.testing.faults import Fault, Op
+from tests.machine import repairing
 from tests.machine.machine import Machine
+from tests.machine.repairs import SMALL
+from tests.machine.story import PICTURES
 from tests.machine.troubles import DENIED, PREFIXES
 
 Act = Callable[[], object]
@@ -23,12 +28,37 @@ BY_CHANCE = (
 OF_REPAIRS = ("reconcile.", "purge.", "fixity.")
 
 
-def sweep(machine: Machine, role: str, failpoint: str) -> None:
-    """Let a process of this role pass what it may until it dies at the failpoint; then all must be well again."""
+Trouble: TypeAlias = tuple[Op, Fault, str, int]
+"""What the store does to which call of an operation, on names that begin so."""
+DOUBTS: tuple[Trouble, ...] = (
+    ("put", "cut-after", names.DB, 1),
+    ("put", "cut-after", names.DB, 2),
+    ("put", "unavailable", names.DB, 1),
+    ("put", "unavailable", names.DB, 2),
+    ("stat", "unavailable", names.EPOCHS, 1),
+    ("put", "unavailable", names.IMAGES, 1),
+)
+PASSED_IN_DOUBT = (".json", "/store.get ", "/store.stat epochs")
+"""Parts of the names of failpoints that whoever is in doubt passes: it reads back, notes the trouble, looks again."""
+
+
+def troubles(failpoint: str) -> tuple[Trouble | None, ...]:
+    """In which, one story each, the failpoint is sought."""
+    return (None, *DOUBTS) if any(part in failpoint for part in PASSED_IN_DOUBT) else (None,)
+
+
+def sweep(machine: Machine, role: str, failpoint: str, trouble: Trouble | None = None) -> None:
+    """Let a process of this role pass what it may until it dies at the failpoint; then all must be well again.
+
+    Each act has its `trouble`.
+    """
     machine.world.workers = 1
     try:
         acts = _starts(machine, failpoint) if role == "parent" else _acts_of_a_worker(machine, failpoint)
         for act in acts:
+            if trouble:
+                op, fault, prefix, call = trouble
+                machine.world.store.fail(op, fault, name=prefix, call=call)
             act()
             machine.world.look()
             if machine.coverage.ended[failpoint]:
@@ -118,11 +148,29 @@ def _repairs(machine: Machine) -> Iterator[Act]:
     yield lambda: machine.a_deletion_is_in_doubt(
         client=3, picture=3, number=0, which=0, fault="late", times=1, ending="nothing", passes=True
     )
+    yield lambda: _sends_again_what_is_lost(machine)
     yield lambda: machine.the_store_loses_a_base(which=0)
     yield lambda: machine.an_admin_reconciles(number=0, deep=False, together=False)
-    yield lambda: machine.an_admin_takes_an_image_down(which=0, picture=0, number=0)
+    yield lambda: _takes_down_with_a_derivative(machine)
     yield machine.time_passes
     yield lambda: machine.history_ends(number=0, kept=0)
+
+
+def _sends_again_what_is_lost(machine: Machine) -> None:
+    """Once it is known, a commit that brings the same bytes mends it."""
+    machine.the_store_loses_a_base(which=0)
+    server, lost = machine.world.needed(), machine.world.ledger.lost
+    if server is not None and lost:
+        repairing.look(machine.world, server)
+        (picture,) = (number for number, each in enumerate(PICTURES) if each.ident == min(lost))
+        machine.stages(client=1, changes=[("stage", picture, "A")], number=0, stale=False)
+        machine.commits(client=1, number=0, stale=False, wait="wait=9")
+
+
+def _takes_down_with_a_derivative(machine: Machine) -> None:
+    for ident in sorted(machine.world.found.live)[:1]:
+        machine.put(names.derivative(ident, SMALL), b"smaller")
+    machine.an_admin_takes_an_image_down(which=0, picture=0, number=0)
 
 
 def _commits_and_orders(machine: Machine) -> Iterator[Act]:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from imagerepo.catalogue.models import Image, Purged
+from imagerepo.config import get_config
 from imagerepo.reconcile.deletion import Deleter
 from imagerepo.reconcile.remains import Remains
 from imagerepo.sessions.models import UploadSession
@@ -265,3 +266,21 @@ def test_derivatives_are_dropped_and_made_again(
     assert stranger("GET", f"/images/{ident}-2x2.png").status_code == 200
     problem(admin("DELETE", f"/api/v1/images/{'0' * 64}/derivatives"), 404, "not-found")
     problem(ann("DELETE", f"/api/v1/images/{ident}/derivatives"), 403, "forbidden")
+
+
+def test_a_purge_that_the_store_does_not_take_yet_is_answered_in_time_and_goes_on(
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ident, path = ann.live(), ann.open()
+    assert ann("DELETE", f"{path}/images/{ident}").status_code == 204
+    ann.commit(path)
+    repository.store.fail("put", "unavailable", name="db/", times=FOR_GOOD)
+    impatient = get_config().model_copy(update={"commit_wait_seconds": 0.3})
+    with monkeypatch.context() as patch:
+        patch.setattr(repository.service, "config", impatient)
+        refused = problem(admin("POST", f"/api/v1/images/{ident}/purge"), 503, "store-unavailable")
+    assert "goes on" in refused["detail"]
+    repository.store.heal()
+    until(lambda: Purged.objects.filter(ident=ident).exists())
+    assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
+    problem(stranger("GET", f"/images/{ident}"), 410, "gone")

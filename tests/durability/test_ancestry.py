@@ -11,6 +11,7 @@ from imagerepo.durability import ancestry, bases, chain, epochs, retention
 from imagerepo.durability.settle import Patience
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
+from imagerepo.testing.faulty import FaultyStore
 from tests.durability.node import A, B, C, NewNode, Node
 
 OTHER = "0123456789abcdef"
@@ -52,6 +53,16 @@ def test_all_that_a_restore_may_read_is_reached(node: Node) -> None:
     node.commit(C)
     assert unreachable(node) == []
     assert unreachable(restart(node)) == []
+
+
+def test_to_know_that_every_part_is_named_few_records_are_read(node: Node, store: FaultyStore) -> None:
+    for number in range(20):
+        node.commit(f"{number:064x}")
+    bases.make(node.writer)
+    restart(node)
+    before = len(store.calls)
+    assert unreachable(node) == []
+    assert [op for op, _ in store.calls[before:]].count("get") < 10
 
 
 def test_a_record_that_landed_too_late_is_off(node: Node, store: ObjectStore) -> None:

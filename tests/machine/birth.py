@@ -140,7 +140,7 @@ def _worker_tasks(store: Door, clock: Clock) -> dict[str, Task]:
         "token": lambda name: tokens.create(made.writer, name, "reader"),
         "base": lambda: bases.make(made.writer) is not None,
         "prune": lambda: _prune(made),
-        "history": lambda kept: history.forget(made.writer, queries.head() - kept, actor="admin"),
+        "history": lambda kept: list(history.forget(made.writer, queries.head() - kept, actor="admin")),
         "forget_rows": rows.forget,
         "add_row": rows.add,
         "look": _looks(made, clock),

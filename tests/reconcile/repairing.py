@@ -48,7 +48,7 @@ class Repairing:
         return self.done(orders.plan(self.repository.service.writer.disk, percent=percent))
 
     def order(self, plan: Plan, *, force: bool = False) -> Plan:
-        return orders.apply(self.repository.service.writer, plan.id, actor="an-admin", force=force)
+        return orders.apply(self.repository.service.writer.disk, plan.id, actor="an-admin", force=force)
 
     def apply(self, plan: Plan, *, force: bool = True) -> Plan:
         return self.done(self.order(plan, force=force))

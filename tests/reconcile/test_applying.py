@@ -116,7 +116,8 @@ def test_an_image_that_is_changed_during_the_repair_is_left_to_the_next_plan(
         return type(store).stat(store, name, newest=newest)
 
     monkeypatch.setattr(store, "stat", stat)
-    assert repair.done(plan).state == State.DONE
+    done = repair.done(plan)
+    assert (done.state, done.outcomes) == (State.DONE, {"removed": 1, "changed": 1})
     monkeypatch.undo()
     repair.apply(repair.plan())
     assert repair.live() == {ident_of(X)}

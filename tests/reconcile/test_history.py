@@ -26,6 +26,11 @@ def shown(at: int) -> set[tuple[str, str]]:
     return {(version.image.ident, version.title) for version in queries.live(at)}
 
 
+def forget(repository: Repository, horizon: int, actor: str = "tests") -> list[str]:
+    batches = history.forget(repository.service.writer, horizon, actor=actor)
+    return [ident for batch in batches for ident in batch]
+
+
 def change(repository: Repository, idents: list[str], number: int, what: str) -> None:
     """Commit one change of one of three images: describe it, remove it, or add it again."""
     session, ident = repository.open_session(), idents[number]
@@ -60,7 +65,7 @@ def test_every_kept_revision_shows_what_it_showed(
         change(repository, idents, number, what)
     horizon = queries.horizon() + round(share * (queries.head() - queries.horizon()))
     before = {at: shown(at) for at in range(horizon, queries.head() + 1)}
-    orphans = history.forget(repository.service.writer, horizon, actor="tests")
+    orphans = forget(repository, horizon)
     assert {at: shown(at) for at in range(horizon, queries.head() + 1)} == before
     assert not ImageVersion.objects.filter(valid_to__lte=horizon).exists()
     kept = {str(ident) for ident in Image.objects.values_list("ident", flat=True)}
@@ -74,7 +79,7 @@ def test_what_lies_behind_the_horizon_answers_410(repository: Repository) -> Non
     admin.live()
     first = admin("GET", "/api/v1/images?limit=1").json()
     admin.live()
-    history.forget(repository.service.writer, first["revision"] + 1, actor="tests")
+    forget(repository, first["revision"] + 1, actor="tests")
     horizon = queries.horizon()
     for path in (
         first["next"], f"/api/v1/images?at={horizon - 1}", f"/images/{ident}?at={horizon - 1}",
@@ -104,7 +109,7 @@ def test_a_change_to_what_lies_behind_the_horizon_conflicts_with_it(repository: 
     staging.stage_removal(session, ident)
     repository.commit(session)
     horizon = queries.head()
-    history.forget(repository.service.writer, horizon, actor="an-admin")
+    forget(repository, horizon, actor="an-admin")
     refused = problem(ann("POST", f"{path}/commit"), 409, "conflict")
     assert [(one["code"], one["revision"]) for one in refused["conflicts"]] == [("removed", horizon)]
     (change,) = ann("GET", f"{path}/changes").json()["results"]
@@ -121,7 +126,7 @@ def test_a_change_made_on_a_version_behind_the_horizon_goes_on_where_the_image_i
     staged = ann("PATCH", image, json={"title": "staged"}).json()
     assert ann("PATCH", f"{other}/images/{ident}", json={"title": "live"}).status_code == 200
     ann.commit(other)
-    history.forget(repository.service.writer, queries.head(), actor="an-admin")
+    forget(repository, queries.head(), actor="an-admin")
     (change,) = ann("GET", f"{path}/changes").json()["results"]
     assert (change["image"]["title"], change["before"], change["conflict"]["code"]) == ("staged", None, "changed")
     assert ann("GET", image).json() == staged | {"added_at": None}
@@ -140,7 +145,7 @@ def test_what_is_deleted_leaves_no_trace_in_the_database(repository: Repository)
     staging.stage_removal(session, ident)
     repository.commit(session)
     assert b"a title to be forgotten" in database(repository)
-    history.forget(repository.service.writer, queries.head(), actor="an-admin")
+    forget(repository, queries.head(), actor="an-admin")
     assert b"a title to be forgotten" not in database(repository)
 
 

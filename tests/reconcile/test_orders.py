@@ -11,6 +11,7 @@ from imagerepo.catalogue.models import AuditEntry
 from imagerepo.errors import ApplyUnderWay, PlanNotFound, PlanNotReady, StalePlan, TooLargeAShare
 from imagerepo.reconcile import orders
 from imagerepo.reconcile.plans import State
+from imagerepo.testing.faulty import FOR_GOOD
 from tests.reconcile.drift import ORPHAN, X, Y, Z, ident_of, put
 from tests.reconcile.pausing import in_thread
 from tests.reconcile.repairing import Repairing
@@ -66,7 +67,7 @@ def test_a_store_that_has_nothing_is_a_mistake_and_no_drift(repair: Repairing) -
 def test_an_unknown_plan_is_not_found(repair: Repairing) -> None:
     for key in ("", "0" * 16, "../outbox", "x" * 200):
         with pytest.raises(PlanNotFound):
-            orders.apply(repair.repository.service.writer, key, actor="an-admin")
+            orders.apply(repair.repository.service.writer.disk, key, actor="an-admin")
 
 
 def test_one_plan_at_a_time_is_applied_and_each_once(repair: Repairing) -> None:
@@ -85,6 +86,25 @@ def test_one_plan_at_a_time_is_applied_and_each_once(repair: Repairing) -> None:
     done = repair.done(first)
     assert repair.order(done) == done
     assert AuditEntry.objects.filter(action="reconcile").count() == 1
+
+
+def test_an_order_is_answered_though_the_store_fails_and_noted_before_anything_is_touched(repair: Repairing) -> None:
+    repair.add(X)
+    put(repair.repository.store, ORPHAN)
+    plan, store = repair.plan(), repair.repository.store
+    store.fail("put", "unavailable", name="db/", times=FOR_GOOD)
+    assert repair.order(plan).state == State.APPLYING
+    assert AuditEntry.objects.filter(action="reconcile").count() == 0
+    seen: list[int] = []
+
+    def noting(names: list[str]) -> None:
+        seen.append(AuditEntry.objects.filter(action="reconcile", actor="an-admin", subject=plan.id).count())
+        type(store).delete(store, names)
+
+    store.heal()
+    store.delete = noting
+    assert repair.done(plan).outcomes == {"deleted": 1}
+    assert seen == [1]
 
 
 def test_a_plan_is_on_disk_as_it_is_told(repair: Repairing) -> None:

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from imagerepo.catalogue.models import Condemned, Purged
 from imagerepo.durability import damage
-from imagerepo.reconcile import orders, purge
+from imagerepo.reconcile import duties, orders, purge
 from imagerepo.reconcile.plans import State
 from imagerepo.sessions.models import UploadSession
 from imagerepo.store import names
 from imagerepo.testing.faulty import FOR_GOOD
-from tests.reconcile.drift import ident_of, put
+from tests.reconcile.drift import ident_of, put, put_derivative
 from tests.reconcile.repairing import Repairing, names_of, repairing
 from tests.sessions.workers import stage
 from tests.waiting import until
@@ -63,6 +64,45 @@ def test_while_a_plan_reads_for_hours_marks_settle_commits_go_on_and_purged_imag
     finally:
         store.heal()
         repair.runner.stop()
+
+
+def test_a_session_that_nobody_asks_for_expires_and_protects_nothing(
+    repair: Repairing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duties, "RETRY_SECONDS", 0.0)
+    repository = repair.repository
+    repair.add(LIVE, UNWANTED)
+    purge.purge(repository.service, ident_of(UNWANTED), actor="an-admin")
+    session = stage(repository.service.spool, UNWANTED)
+    repair.runner.look()
+    assert not Purged.objects.get().gone
+    UploadSession.objects.filter(pk=session.pk).update(expires_at=timezone.now())
+    repair.die()
+
+    def is_gone() -> bool:
+        repair.runner.look()
+        repair.clock.now += 1
+        return bool(Purged.objects.get().gone)
+
+    until(is_gone)
+    assert UploadSession.objects.get(pk=session.pk).state == "expired"
+    assert repository.spooled() == set()
+    assert names_of(repair) == {names.base(ident_of(LIVE))}
+
+
+def test_history_that_ends_takes_its_bases_with_it(tmp_path: Path) -> None:
+    with repairing(tmp_path / "data", history_seconds="1") as repair:
+        repair.add(LIVE, UNWANTED)
+        put_derivative(repair.repository.store, UNWANTED)
+        repair.remove(ident_of(UNWANTED))
+
+        def ends() -> bool:
+            repair.runner.look()
+            return names_of(repair) == {names.base(ident_of(LIVE))}
+
+        until(ends)
+        assert repair.live() == {ident_of(LIVE)}
+        assert repair.plan().found == 0
 
 
 def test_while_a_plan_reads_for_hours_another_is_made_and_applied(repair: Repairing) -> None:

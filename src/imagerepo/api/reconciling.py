@@ -95,7 +95,7 @@ class ApplyView(ApiView):
         writer.check_writable()
         given = _body(request, ApplyParameters)
         plan = orders.apply(
-            writer,
+            writer.disk,
             key,
             actor=actor(request).name,
             force=given.get("force", False),

@@ -27,10 +27,11 @@ LOOK_SECONDS = 0.2
 SILENCE_SECONDS = 10.0
 """A plan that does not get on for so long may have lost its server."""
 MOST_SHOWN = 50
-UNDONE = ("failed", "in-doubt")
+UNDONE = ("changed", "failed", "in-doubt")
 """Outcomes after which a finding is still one."""
 TOLD = {
     "absent": "gone already",
+    "changed": "changed by others meanwhile",
     "deleted": "deleted",
     "failed": "failed",
     "in-doubt": "in doubt, and settled later",
@@ -71,7 +72,7 @@ def reconcile(
         if apply and plan.state == State.READY and plan.actionable:
             if not as_json:
                 _tell(plans, plan)
-            ordered = orders.apply(hand, plan.id, actor=OPERATOR, force=force, forced_by="--force")
+            ordered = orders.apply(hand.disk, plan.id, actor=OPERATOR, force=force, forced_by="--force")
             plan = _awaited(hand, plans, ordered, "repairing")
             _show_applied(plans, plan, as_json=as_json)
         else:

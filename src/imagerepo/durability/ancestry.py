@@ -110,14 +110,17 @@ class _Past:
         return left.values()
 
     def _names_of_snapshots(self, epoch: int) -> Iterable[str]:
-        """Those listed; and as a listing may lag, those that the ancestry may have there."""
+        """Those listed; and as a listing may lag, those that the ancestry may have there.
+
+        Manifests first, then opening records: these name most parts, and of the others there may be many.
+        """
         known = [info.name for _, info in self._snapshots[epoch]]
         if reign := self._reigns.get(epoch):
             writer = reign.last.writer
             manifests = range(chain.manifests(self._store, epoch, writer, self._patience))
             known += [names.manifest(epoch, writer, number) for number in manifests]
             known += [names.record(epoch, writer, seq) for seq in range(reign.last.seq + 1)]
-        return dict.fromkeys(known)
+        return dict.fromkeys(sorted(known, key=_likely_first))
 
     def _named_by(self, name: str) -> tuple[Part, ...]:
         with suppress(ObjectNotFound):  # pruned
@@ -125,6 +128,11 @@ class _Past:
                 return chain.read_manifest(self._store, name, self._patience).parts
             return chain.read(self._store, name, self._patience).header.parts
         return ()
+
+
+def _likely_first(name: str) -> int:
+    thing = names.parse(name)
+    return 0 if isinstance(thing, names.Manifest) else 1 if isinstance(thing, names.Record) and not thing.seq else 2
 
 
 def _reigns(store: ObjectStore, now: Now, patience: Patience) -> Iterator[_Reign]:

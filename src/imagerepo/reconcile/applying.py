@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
+from imagerepo.catalogue.deeds import Deed, entry
+from imagerepo.catalogue.models import AuditEntry
 from imagerepo.durability.settle import Stopped
 from imagerepo.errors import InDoubt, ObjectNotFound, StoreError
 from imagerepo.reconcile import removing, spooled
@@ -15,6 +17,7 @@ from imagerepo.reconcile.deletion import BATCH, Deleter, Outcome
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.plans import Plan, Plans, State
 from imagerepo.reconcile.rows import referred_to
+from imagerepo.sessions import lane
 from imagerepo.sessions.service import Service
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import step
@@ -45,6 +48,7 @@ class Applying:
 
         Raises Fenced, StoreError and Stopped; then it can be gone on with.
         """
+        plan = self._noted(plan)
         for end, batch in self._batches(plan):
             if self._service.stop.is_set():
                 raise Stopped
@@ -55,6 +59,18 @@ class Applying:
             plan = self._plans.save(plan.having(applied=applied, applied_bytes=end, outcomes=dict(outcomes)))
         plan = removing.remove_rows(self._service, self._plans, plan, self._threads)
         return self._plans.save(plan.having(state=State.DONE, applied=plan.actionable))
+
+    def _noted(self, plan: Plan) -> Plan:
+        """The audit log says who asked for it, durably, before anything is touched."""
+        if plan.noted:
+            return plan
+
+        def note() -> None:
+            if not AuditEntry.objects.filter(action=Deed.RECONCILE, subject=plan.id).exists():
+                entry(plan.applied_by, Deed.RECONCILE, plan.id, actionable=plan.actionable, force=plan.forced).save()
+
+        lane.publish(self._service.writer, note)
+        return self._plans.save(plan.having(noted=True))
 
     def _batches(self, plan: Plan) -> Iterator[tuple[int, list[Finding]]]:
         """What is left to be done, each batch with the byte of the file after it."""

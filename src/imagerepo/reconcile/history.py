@@ -5,7 +5,7 @@ Revisions stay in the log for ever; what they showed can be asked for back to th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from itertools import islice
 
@@ -30,17 +30,16 @@ def horizon_at(history: timedelta) -> int:
     return old.aggregate(newest=Max("number"))["newest"] or 0
 
 
-def forget(writer: Writer, horizon: int, *, actor: str) -> list[str]:
-    """Delete, durably, what no revision from `horizon` on shows; the idents of images that nothing refers to now.
+def forget(writer: Writer, horizon: int, *, actor: str) -> Iterator[list[str]]:
+    """Delete, durably, what no revision from `horizon` on shows, a batch each time that the next is asked for.
 
-    Their bases stay in the store for a Deleter. Raises Fenced.
+    Each gives the idents of images that nothing refers to since. Their bases stay in the store for a Deleter; where
+    they are not given to one, the next plan finds them. Raises Fenced.
     """
-    orphans: list[str] = []
     if horizon > queries.horizon():
         _raise_horizon(writer, horizon, actor)
     while ids := list(islice(_unseen(), BATCH)):
-        orphans += _delete(writer, ids)
-    return orphans
+        yield _delete(writer, ids)
 
 
 def _unseen() -> Iterable[tuple[int, int]]:

@@ -6,14 +6,12 @@ from collections.abc import Callable
 
 from django.db.models import Q
 
-from imagerepo.catalogue.deeds import Deed, entry
 from imagerepo.catalogue.models import FOREVER, ImageVersion
 from imagerepo.durability.state import Disk
-from imagerepo.durability.writer import Writer
 from imagerepo.errors import ApplyUnderWay, PlanNotReady, StalePlan, TooLargeAShare
 from imagerepo.reconcile.plans import Plan, Plans, State
 from imagerepo.reconcile.rows import how_many, in_chunks
-from imagerepo.sessions import lane, merge
+from imagerepo.sessions import merge
 from imagerepo.wording import counted
 
 LARGE_SHARE = 0.05
@@ -29,7 +27,7 @@ def plan(disk: Disk, *, percent: float = 0.0) -> Plan:
 
 
 def apply(
-    writer: Writer,
+    disk: Disk,
     key: str,
     *,
     actor: str,
@@ -37,14 +35,14 @@ def apply(
     forced_by: str = "`force`",
     check: Callable[[Plan], None] = lambda plan: None,
 ) -> Plan:
-    """Ask for a plan to be applied, which the audit log keeps; `check` may refuse the state that it is in. Repeatable.
+    """Ask for a plan to be applied; `check` may refuse the state that it is in. Repeatable.
 
-    A refusal for want of `force` says that it is given as `forced_by`.
+    It asks no store, so it is answered though the store fails. Whoever carries it out notes first that `actor` asked
+    for it. A refusal for want of `force` says that it is given as `forced_by`.
 
-    Raises PlanNotFound, PlanNotReady, ApplyUnderWay, TooLargeAShare, Fenced, and StalePlan, which the plan is from
-    then on.
+    Raises PlanNotFound, PlanNotReady, ApplyUnderWay, TooLargeAShare, and StalePlan, which the plan is from then on.
     """
-    plans = Plans(writer.disk)
+    plans = Plans(disk)
     with plans.changing():
         found = plans.find(key)
         check(found)
@@ -57,9 +55,7 @@ def apply(
         if why := _outdated(plans, found):
             plans.save(found.having(state=State.STALE, reason=why))
             raise StalePlan(why)
-        deed = entry(actor, Deed.RECONCILE, found.id, actionable=found.actionable, force=force)
-        lane.publish(writer, deed.save)
-        return plans.save(found.having(state=State.APPLYING))
+        return plans.save(found.having(state=State.APPLYING, applied_by=actor, forced=force))
 
 
 def _check_state(found: Plan) -> None:

@@ -50,8 +50,9 @@ class Plan(Frozen):
 
     `percent` of the bases are read. `revision` is the newest that was merged when it was made, `images` how many
     there were rows of. `surveyed`: the ident up to which all were looked at, `rows` of them with a row. Of the
-    findings, an apply acts on the `actionable`, and `wanting` count those too that a person should act on. Those in the
-    first `applied_bytes` are dealt with; `outcomes` counts how. `session` removes rows.
+    findings, an apply acts on the `actionable`, and `wanting` count those too that a person should act on. Who asked
+    for it, `applied_by`, perhaps `forced`, is `noted` in the audit log first. Those in the first `applied_bytes` are
+    dealt with; `outcomes` counts how. `session` removes rows.
     """
 
     id: str
@@ -66,6 +67,9 @@ class Plan(Frozen):
     counts: Mapping[str, int] = {}
     actionable: int = 0
     wanting: int = 0
+    applied_by: str = ""
+    forced: bool = False
+    noted: bool = False
     applied: int = 0
     applied_bytes: int = 0
     outcomes: Mapping[str, int] = {}

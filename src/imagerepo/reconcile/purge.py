@@ -21,6 +21,7 @@ from imagerepo.errors import (
     NothingToCommit,
     NotInSession,
     SessionError,
+    StoreUnavailable,
     UnknownImage,
     WrongState,
 )
@@ -40,13 +41,14 @@ class _LiveAgain(Exception):
 def purge(service: Service, ident: str, *, actor: str) -> None:
     """Take the image down, durably; its objects are deleted soon after (remains.py). Repeatable.
 
-    Raises UnknownImage, BeingCommitted, CommitFailed, and what a commit raises.
+    Raises UnknownImage, BeingCommitted, CommitFailed, what a commit raises, and StoreUnavailable where it goes on, as
+    the store does not take it yet.
     """
     for _ in range(TRIES):
         with suppress(Conflicted):
             _remove(service, ident, actor)
         with suppress(_LiveAgain):
-            _forget(service, ident, actor)
+            _forget_in_time(service, ident, actor)
             return
     raise BeingCommitted(f"image {ident} is changed by others all the time: try again")
 
@@ -81,8 +83,14 @@ def _give_up(session: UploadSession) -> None:
         lifecycle.abort(session)
 
 
-def _forget(service: Service, ident: str, actor: str) -> None:
-    """Delete every row of it, and note that it was purged, in one durable change."""
+def _forget_in_time(service: Service, ident: str, actor: str) -> None:
+    done = service.committer.publish(lambda: _forget(service, ident, actor), wait=service.config.commit_wait_seconds)
+    if done is None:
+        raise StoreUnavailable(f"the purge of {ident} is being made durable, and is not yet: ask again in a while")
+
+
+def _forget(service: Service, ident: str, actor: str) -> bool:
+    """Delete every row of it, and note that it was purged, in one durable change. True: it is done."""
     staged = StagedImage.objects.filter(ident=ident)
     sessions: list[UploadSession] = []
 
@@ -107,6 +115,7 @@ def _forget(service: Service, ident: str, actor: str) -> None:
         lane.publish(service.writer, change)
     for session in sessions:
         staging.drop_unless_staged(session, ident)
+    return True
 
 
 class _Done(Exception):

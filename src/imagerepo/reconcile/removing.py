@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -18,8 +19,8 @@ from imagerepo.sessions.service import Service
 from imagerepo.store import names
 
 WAIT_SECONDS = 5.0
-REMOVED = "removed"
-"""The outcome of rows that went."""
+REMOVED, CHANGED = "removed", "changed"
+"""The outcomes of rows that went, and of those that somebody changed meanwhile: they are left to the next plan."""
 
 
 def remove_rows(service: Service, plans: Plans, plan: Plan, threads: ThreadPoolExecutor) -> Plan:
@@ -36,9 +37,10 @@ def remove_rows(service: Service, plans: Plans, plan: Plan, threads: ThreadPoolE
     session, plan = _session(service, plans, plan)
     if session.state == State.OPEN:
         _stage(service, session, first, idents, threads)
-    _commit(service, session)
+    changed = _commit(service, session)
     removed = int((session.counts or {}).get("remove", 0)) if session.state == State.LIVE else 0
-    return plans.save(plan.having(outcomes=dict(plan.outcomes) | {REMOVED: removed}))
+    outcomes = Counter(plan.outcomes) + Counter({CHANGED: changed})
+    return plans.save(plan.having(outcomes=outcomes | {REMOVED: removed}))
 
 
 def _session(service: Service, plans: Plans, plan: Plan) -> tuple[UploadSession, Plan]:
@@ -80,8 +82,12 @@ def _is_lost(service: Service, ident: str) -> bool:
     return False
 
 
-def _commit(service: Service, session: UploadSession) -> None:
-    """Commit what is staged, without what others changed meanwhile, however long that takes. Raises Fenced."""
+def _commit(service: Service, session: UploadSession) -> int:
+    """Commit what is staged, without what others changed meanwhile, however long that takes. Gives how much that was.
+
+    Raises Fenced.
+    """
+    changed = 0
     while session.state != State.LIVE:
         if service.stop.is_set():
             raise Stopped
@@ -90,12 +96,14 @@ def _commit(service: Service, session: UploadSession) -> None:
         except Conflicted as error:
             for conflict in error.conflicts:
                 _discard(session, conflict["ident"])
+                changed += 1
         except NothingToCommit:
             lifecycle.abort(session)
-            return
+            break
         except CommitFailed:
             service.stop.wait(WAIT_SECONDS)
             session.refresh_from_db()
+    return changed
 
 
 def _discard(session: UploadSession, ident: str) -> None:

@@ -21,11 +21,11 @@ from imagerepo.durability.settle import Stopped
 from imagerepo.errors import Fenced
 from imagerepo.reconcile.carrying import Carrier
 from imagerepo.reconcile.deletion import Clock, Deleter
-from imagerepo.reconcile.duties import Checks, Deletions, Horizon
+from imagerepo.reconcile.duties import Checks, Deletions, Expiry, Horizon
 from imagerepo.sessions.service import Service
 
 LOOK_SECONDS = 0.5
-Job: TypeAlias = Literal["deletions", "history", "fixity", "plans", "readings"]
+Job: TypeAlias = Literal["deletions", "sessions", "history", "fixity", "plans", "readings"]
 JOBS: tuple[Job, ...] = get_args(Job)
 RETRY_SECONDS = 5.0
 """Until what broke off is tried again."""
@@ -102,7 +102,8 @@ class _Work:
         self._deleter = Deleter(service.store, service.writer, settling_seconds=settling, clock=clock)
         self.looks: dict[Job, Callable[[], None]] = {
             "deletions": Deletions(service, self._deleter, clock=clock).look,
-            "history": Horizon(service).look,
+            "sessions": Expiry().look,
+            "history": Horizon(service, self._deleter).look,
             "fixity": Checks(service).look,
             "plans": Carrier(service, self._deleter, reading=False).look,
             "readings": Carrier(service, self._deleter, reading=True).look,

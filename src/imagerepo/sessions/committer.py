@@ -11,9 +11,10 @@ import logging
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connection
 
@@ -36,6 +37,7 @@ from imagerepo.store.objects import ObjectStore
 from imagerepo.store.spool import Spool
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 TICK_SECONDS = 0.5
 """How soon another worker's death, or its waiting session, is noticed."""
@@ -128,19 +130,26 @@ class Committer:
 
         None: it takes longer than `wait` seconds, and goes on. Raises StoreUnavailable where the store fails.
         """
-        making = (
-            self._bases.submit(lane.base, self._writer)
-            if kind == "base"
-            else self._sessions.submit(lane.snapshot, self._writer)
-        )
+        if kind == "base":
+            return self._wait_for(self._bases.submit(lane.base, self._writer), wait)
+        return self._wait_for(self._sessions.submit(lane.snapshot, self._writer), wait)
+
+    def publish(self, work: Callable[[], T], *, wait: float) -> T | None:
+        """What `work` gives, which makes a change durable. None: it takes longer than `wait` seconds, and goes on.
+
+        Raises what it raises, and StoreUnavailable where the store fails; then it goes on too.
+        """
+        return self._wait_for(self._sessions.submit(work), wait)
+
+    def _wait_for(self, work: Future[T], seconds: float) -> T | None:
         try:
-            return making.result(wait)
+            return work.result(seconds)
         except NotYet:
-            making.add_done_callback(_tell_of_failure)
+            work.add_done_callback(_tell_of_failure)
         except (Stopped, CancelledError):
             raise StoreUnavailable("the service is stopping") from None
         if trouble := self._writer.disk.trouble():
-            raise StoreUnavailable(f"no snapshot could be made yet: {trouble.reason}")
+            raise StoreUnavailable(f"it is not durable yet, and goes on: {trouble.reason}")
         return None
 
     def _begin(self, session: UploadSession, *, begun: bool) -> None:
@@ -280,4 +289,4 @@ class Committer:
 def _tell_of_failure(making: Future[Any]) -> None:
     """Of a snapshot that nobody waits for any more."""
     if not making.cancelled() and (error := making.exception()) and not isinstance(error, Stopped):
-        log.error("a snapshot that was asked for was not made: %s", error)
+        log.error("what was asked for did not become durable: %s", error)

@@ -21,8 +21,13 @@ BY_CHANCE = (
     "start.claim/file.write .json",
     "restore.fetch/store.get db/record",
     "reconcile.sweep/store.delete db",
+    "reconcile.sweep/store.stat db",
+    "reconcile.plan/store.get db",
 )
-"""Parts of the names of failpoints that only a race, or trouble at one moment, passes: not sought here."""
+"""Parts of the names of failpoints that only a race, or trouble at one moment, passes: not sought here.
+
+What a plan finds of older epochs is sought with the drifts (tests/reconcile/drifts), whose records come too late.
+"""
 
 
 OF_REPAIRS = ("reconcile.", "purge.", "fixity.")
@@ -123,14 +128,20 @@ def _starts(machine: Machine, failpoint: str) -> Iterator[Act]:
 
 def _acts_of_a_worker(machine: Machine, failpoint: str) -> Iterator[Act]:
     """A commit, a conflict, an admin's orders, a commit given back, and what a server does that was taken over."""
-    is_of_repairs = failpoint.startswith(OF_REPAIRS)
-    for act in chain(_repairs(machine), _everyday(machine)) if is_of_repairs else _everyday(machine):
+    for act in _acts_towards(machine, failpoint):
         yield lambda: _arm(machine, failpoint)
         yield act
     yield lambda: _arm(machine, failpoint)
     yield lambda: machine.another_takes_over_in_mid_commit(client=0, failpoint=0, number=0, which=0, wakes=True)
     yield lambda: machine.stages(client=1, changes=[("stage", 1, "B")], number=0, stale=True)
     yield lambda: machine.commits(client=1, number=0, stale=True, wait="wait=9")
+
+
+def _acts_towards(machine: Machine, failpoint: str) -> Iterator[Act]:
+    """Those by which a worker may come to it, the likeliest first."""
+    if failpoint.startswith(OF_REPAIRS):
+        return chain(_repairs(machine), _everyday(machine))
+    return _days(machine) if failpoint.startswith("prune.") else _everyday(machine)
 
 
 def _everyday(machine: Machine) -> Iterator[Act]:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 
 import zstandard
 
-from imagerepo.durability.pages import write_pages
 from imagerepo.durability.records import Header, digest
 from imagerepo.errors import Damaged
 
@@ -38,8 +36,3 @@ def unpack(header: Header, payload: bytes) -> dict[int, memoryview]:
     start = _NUMBER_BYTES * (1 + count)
     size = header.page_size
     return {number: raw[start + index * size :][:size] for index, number in enumerate(numbers)}
-
-
-def apply(header: Header, payload: bytes, database: Path) -> None:
-    """Bring a database file that is at the parent's state to this record's. Not synced."""
-    write_pages(database, unpack(header, payload), header.page_count, header.page_size, sync=False)

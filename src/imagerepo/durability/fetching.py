@@ -33,12 +33,21 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called with bytes of the database written, and of all."""
 
 
+Lay: TypeAlias = Callable[[memoryview, int], memoryview]
+"""Called with the base's bytes from an offset on, which it may change. Gives what is to be written there."""
+
+
 def unseen(_done: int, _total: int) -> None:
     """The progress that nobody looks at."""
 
 
-def fetch(store: ObjectStore, base: Base, target: Path, patience: Patience, progress: Progress) -> None:
-    """Make `target` the database as of `base`, durably; its folder is not synced.
+def unchanged(buffer: memoryview, _offset: int) -> memoryview:
+    """The base as it is."""
+    return buffer
+
+
+def fetch(store: ObjectStore, base: Base, target: Path, patience: Patience, progress: Progress, lay: Lay) -> None:
+    """Make `target` the database as of `base`, with what `lay` lays over it, durably; its folder is not synced.
 
     Every part is checked by its digest. Raises Damaged, and Missing where a part is gone.
     """
@@ -50,7 +59,7 @@ def fetch(store: ObjectStore, base: Base, target: Path, patience: Patience, prog
     with ThreadPoolExecutor(1) as syncing, ThreadPoolExecutor(FETCH_THREADS) as fetching:
 
         def fetch_one(part: Part) -> Future[None]:
-            _fetch_part(store, base, part, target, patience, meter)
+            _fetch_part(store, base, part, target, patience, meter, lay)
             return syncing.submit(sync, target)
 
         for synced in list(fetching.map(fetch_one, base.parts)):
@@ -82,10 +91,12 @@ def _check_parts(base: Base, total: int) -> None:
         raise Damaged(f"the parts that {base.name} names make {end} bytes, not {total}", name=base.name)
 
 
-def _fetch_part(store: ObjectStore, base: Base, part: Part, target: Path, patience: Patience, meter: _Meter) -> None:
+def _fetch_part(
+    store: ObjectStore, base: Base, part: Part, target: Path, patience: Patience, meter: _Meter, lay: Lay
+) -> None:
     try:
         with step("restore.part"), effect("file.write part"):
-            patience.ask(lambda: _write_part(store, part, target, meter))
+            patience.ask(lambda: _write_part(store, part, target, meter, lay))
     except ObjectNotFound:
         raise Missing(f"{part.name} is missing: {base.name} needs it", name=base.name) from None
     except Damaged as error:
@@ -110,7 +121,7 @@ class _Hashed:
         return self._digest.hexdigest()
 
 
-def _write_part(store: ObjectStore, part: Part, target: Path, meter: _Meter) -> None:
+def _write_part(store: ObjectStore, part: Part, target: Path, meter: _Meter, lay: Lay) -> None:
     left = part.size
     buffer = memoryview(bytearray(_UNPACKED_BYTES))
     try:
@@ -119,7 +130,7 @@ def _write_part(store: ObjectStore, part: Part, target: Path, meter: _Meter) -> 
             hashed = _Hashed(reader)
             unpacked = zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], hashed), read_size=_PACKED_BYTES)
             while left >= 0 and (size := _read_into(buffer, unpacked, part)):
-                file.write(buffer[:size])
+                file.write(lay(buffer[: min(size, left)], part.offset + part.size - left))  # the rest is not its place
                 left -= size
                 meter.add(size)
             if hashed.digest_of_all() != part.digest or left:

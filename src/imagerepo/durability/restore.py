@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from imagerepo.durability import chain
 from imagerepo.durability.checks import check_header, quick_check
-from imagerepo.durability.deltas import apply
-from imagerepo.durability.fetching import Base, Progress, fetch, unseen
+from imagerepo.durability.fetching import Base, Progress, fetch, unchanged, unseen
+from imagerepo.durability.overlay import Overlay
 from imagerepo.durability.records import Header
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Weight
@@ -28,6 +28,8 @@ MOST_TRIES = 3
 """To read what is missing: a damaged chain is known by then from one that was pruned meanwhile."""
 BUILDING = "restoring"
 """Folder beside the database in which the new one is built."""
+CHANGED = "changed-pages"
+"""File beside the new one, for as long as it is built."""
 ROOM_SHARE, ROOM_BYTES = 1.5, 32 << 20
 """What to have free for a restore, of the database's size and besides: the file, the deltas, compressed parts."""
 
@@ -93,16 +95,17 @@ def _build(
     without: Collection[str],
     thorough: bool,
 ) -> Weight:
-    with step("restore.fetch"):
-        with effect("file.write deltas"):
-            base, deltas = _collect(store, end, database.parent, patience, without)
-        fetch(store, base, database, patience, progress)
-        if thorough:
-            _check_whole(base, database)
-    with step("restore.apply"), effect("file.write restoring"):
-        _apply(deltas, database)
+    with Overlay(database.with_name(CHANGED), end.header) as overlay:
+        with step("restore.fetch"):
+            with effect("file.write deltas"):
+                base, weight = _collect(store, end, overlay, patience, without)
+            fetch(store, base, database, patience, progress, unchanged if thorough else overlay.lay)
+            if thorough:
+                _check_whole(base, database)
+        with step("restore.apply"), effect("file.write restoring"):
+            overlay.finish(database, laid_on=0 if thorough else base.page_count)
     _check_database(database, end.header, thorough=thorough)
-    return Weight(base=base.stored_bytes, deltas=sum(header.stored_bytes for header, _ in deltas))
+    return weight
 
 
 def _check_database(database: Path, header: Header, *, thorough: bool) -> None:
@@ -149,27 +152,20 @@ def check_room(folder: Path, end: chain.Snapshot) -> None:
 
 
 def _collect(
-    store: ObjectStore, end: chain.Snapshot, folder: Path, patience: Patience, without: Collection[str]
-) -> tuple[Base, list[tuple[Header, Path]]]:
-    """The newest base at or before `end`, and the deltas after it, oldest first, their payloads on disk."""
-    deltas: list[tuple[Header, Path]] = []
+    store: ObjectStore, end: chain.Snapshot, overlay: Overlay, patience: Patience, without: Collection[str]
+) -> tuple[Base, Weight]:
+    """The newest base at or before `end`, with the deltas after it in `overlay`, and what both weigh."""
+    stored = 0
     manifests = chain.Manifests(store, patience, without)
     try:
         for snapshot in chain.back(store, end, patience):
             if base := snapshot.header if snapshot.header.kind == "base" else manifests.of(snapshot):
-                return base, deltas[::-1]
-            payload = folder / f"{snapshot.header.sequence}.delta"
-            payload.write_bytes(snapshot.payload)
-            deltas.append((snapshot.header, payload))
+                return base, Weight(base=base.stored_bytes, deltas=stored)
+            overlay.add(snapshot.header, snapshot.payload)
+            stored += snapshot.header.stored_bytes
     except ObjectNotFound as error:
         raise Missing(f"the chain is broken: {error}", name=error.name) from error
     raise Damaged(f"no base lies behind {end.header.name}")
-
-
-def _apply(deltas: list[tuple[Header, Path]], database: Path) -> None:
-    for header, payload in deltas:
-        apply(header, payload.read_bytes(), database)
-    sync(database)
 
 
 def install(new: Path, database: Path) -> None:

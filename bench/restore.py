@@ -186,11 +186,13 @@ def _take_memory(folder: Path) -> None:
 
 # ---- the report
 
-TRIED = """What a restore does besides is to write and sync the database. Where that memory is the guest's already, as
-after the end of a run in the same process, it takes 1.05 s, which is 1.3 times; where the host has to give it anew, up
-to 3 s. Tried: eight threads instead of four (no difference); the file's blocks allocated at once (kept: 0.2 s less);
-writes past the page cache (1.6 times, and steady; but the file is cold then, and SQLite's look at all of it takes 17 s
-instead of 1)."""
+TRIED = """What a restore does besides is to walk back through the deltas, one record after the other, and to write and
+sync the database, which the pages of the deltas are laid over on the way. Where the host has to give the memory that it
+is written to anew, it takes up to 3 s. Tried: deltas written once the base is in the file (one core is idle meanwhile,
+and what was synced is written again at random); two, three or eight threads instead of four, buffers of 64 and 128 KB
+instead of 256, a sync each 8 or 32 MB instead of each part (no difference); buffers of 512 KB (twice the time); the
+file's blocks allocated at once (kept: 0.2 s less); writes past the page cache (1.6 times, and steady; but the file is
+cold then, and SQLite's look at all of it takes 17 s instead of 1)."""
 COLUMNS = ("seconds", "CPU s", "peak MB", "MB")
 
 

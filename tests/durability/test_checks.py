@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -88,6 +89,15 @@ def test_a_record_without_its_first_page_is_named(node: Node) -> None:
     node.lose_disk()
     with pytest.raises(Damaged, match=f"{name} .*pages, and should have"):
         node.start()
+
+
+@pytest.mark.parametrize("size", [0, 4095, 4097])
+def test_a_record_with_another_size_of_pages_is_named(node: Node, size: int, tmp_path: Path) -> None:
+    node.commit(A)
+    record = chain.follow(node.store, node.writer.state.final.link, ONCE)
+    end = replace(record, header=record.header.model_copy(update={"page_size": size}))
+    with pytest.raises(Damaged, match=f"{end.header.name} .*pages have {size} bytes"):
+        restore.restore(node.store, end, tmp_path / "found.sqlite3", ONCE)
 
 
 @pytest.mark.parametrize("what", ["gap", "overlap", "missing", "short"])

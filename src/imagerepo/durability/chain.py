@@ -88,7 +88,7 @@ def back(store: ObjectStore, end: Snapshot, patience: Patience) -> Iterator[Snap
     try:
         ahead: dict[str, Future[Snapshot]] = {}
         while link := snapshot.header.parent:
-            for name in _names_before(snapshot.header, READ_AHEAD):
+            for name in _names_before(snapshot.header, len(ahead) + 1, READ_AHEAD):  # those nearer are in it
                 if name not in ahead:
                     ahead[name] = threads.submit(read, store, name, ONCE)
             snapshot = _linked(_fetched(ahead.pop(link.name, None)) or read(store, link.name, patience), link)
@@ -104,9 +104,10 @@ def _fetched(ahead: Future[Snapshot] | None) -> Snapshot | None:
     return None
 
 
-def _names_before(header: Header, count: int) -> Iterator[str]:
-    first = max(0, header.seq - count)
-    return (names.record(header.epoch, header.writer, seq) for seq in reversed(range(first, header.seq)))
+def _names_before(header: Header, first: int, last: int) -> Iterator[str]:
+    """The names of the `first` to the `last` record before this one, of its reign, as far as there are so many."""
+    seqs = range(header.seq - first, max(-1, header.seq - last - 1), -1)
+    return (names.record(header.epoch, header.writer, seq) for seq in seqs)
 
 
 def kept(store: ObjectStore, end: Snapshot, patience: Patience) -> Iterator[Header | Manifest]:

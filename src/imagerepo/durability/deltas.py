@@ -33,6 +33,5 @@ def unpack(header: Header, payload: bytes) -> dict[int, memoryview]:
     raw = memoryview(zstandard.ZstdDecompressor().decompress(payload))
     (count,) = struct.unpack_from(">I", raw)
     numbers = struct.unpack_from(f">{count}I", raw, _NUMBER_BYTES)
-    start = _NUMBER_BYTES * (1 + count)
-    size = header.page_size
-    return {number: raw[start + index * size :][:size] for index, number in enumerate(numbers)}
+    start, size = _NUMBER_BYTES * (1 + count), header.page_size
+    return {number: raw[start + index * size : start + (index + 1) * size] for index, number in enumerate(numbers)}

@@ -159,13 +159,25 @@ def _collect(
     manifests = chain.Manifests(store, patience, without)
     try:
         for snapshot in chain.back(store, end, patience):
-            if base := snapshot.header if snapshot.header.kind == "base" else manifests.of(snapshot):
+            base = snapshot.header if snapshot.header.kind == "base" else manifests.of(snapshot)
+            _check_page_size(base or snapshot.header, end.header)
+            if base:
                 return base, Weight(base=base.stored_bytes, deltas=stored)
             overlay.add(snapshot.header, snapshot.payload)
             stored += snapshot.header.stored_bytes
     except ObjectNotFound as error:
         raise Missing(f"the chain is broken: {error}", name=error.name) from error
     raise Damaged(f"no base lies behind {end.header.name}")
+
+
+def _check_page_size(snapshot: Base, end: Header) -> None:
+    """Of the end alone no link says what it is."""
+    if snapshot.page_size != end.page_size:
+        raise Damaged(
+            f"{end.name} was not cut as it should be: its pages have {end.page_size} bytes, and those of "
+            f"{snapshot.name} {snapshot.page_size}",
+            name=end.name,
+        )
 
 
 def install(new: Path, database: Path) -> None:

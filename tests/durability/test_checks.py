@@ -92,11 +92,14 @@ def test_a_record_without_its_first_page_is_named(node: Node) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 4095, 4097])
-def test_a_record_with_another_size_of_pages_is_named(node: Node, size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_base", [False, True])
+def test_a_record_with_another_size_of_pages_is_named(node: Node, size: int, is_base: bool, tmp_path: Path) -> None:
     node.commit(A)
+    if is_base:
+        bases.make(node.writer)
     record = chain.follow(node.store, node.writer.state.final.link, ONCE)
     end = replace(record, header=record.header.model_copy(update={"page_size": size}))
-    with pytest.raises(Damaged, match=f"{end.header.name} .*pages have {size} bytes"):
+    with pytest.raises(Damaged, match=f"{end.header.name} was not cut as it should be: .* {size}"):
         restore.restore(node.store, end, tmp_path / "found.sqlite3", ONCE)
 
 

@@ -136,10 +136,11 @@ def test_a_part_that_is_cut_off_is_proven_too(tmp_path: Path) -> None:
 
 def test_a_part_that_is_too_long_harms_no_other(tmp_path: Path) -> None:
     made = Chain(4, [], frozenset({200_000}))
-    made.store.put(made.base.parts[0].name, io.BytesIO(zstandard.compress(bytes(300_000))), media_type="x/y")
+    made.store.put(made.base.parts[0].name, io.BytesIO(zstandard.compress(b"x" * 300_000)), media_type="x/y")
     with pytest.raises(Damaged, match=made.base.name):
         made.laid(tmp_path / "restored")
-    assert (tmp_path / "restored").read_bytes()[200_000:] == made.content[200_000:]
+    there = (tmp_path / "restored").read_bytes()[200_000:]
+    assert there in (made.content[200_000:], bytes(200_000))  # it may not have been begun
 
 
 def test_pages_that_the_disk_lost_are_noticed(tmp_path: Path) -> None:

@@ -34,4 +34,8 @@ def unpack(header: Header, payload: bytes) -> dict[int, memoryview]:
     (count,) = struct.unpack_from(">I", raw)
     numbers = struct.unpack_from(f">{count}I", raw, _NUMBER_BYTES)
     start, size = _NUMBER_BYTES * (1 + count), header.page_size
+    if len(raw) != start + count * size:
+        raise Damaged(
+            f"{header.name} was not cut as it should be: it has not {count} pages of {size}", name=header.name
+        )
     return {number: raw[start + index * size : start + (index + 1) * size] for index, number in enumerate(numbers)}

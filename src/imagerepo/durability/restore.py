@@ -31,7 +31,8 @@ BUILDING = "restoring"
 CHANGED = "changed-pages"
 """File beside the new one, for as long as it is built."""
 ROOM_SHARE, ROOM_BYTES = 1.5, 32 << 20
-"""What to have free for a restore, of the database's size and besides: the file, the deltas, compressed parts."""
+"""What to have free for a restore, of the database's size and besides: the file, with the pages that deltas changed
+beside it, and later compressed parts."""
 
 
 def restore(

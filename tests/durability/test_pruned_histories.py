@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from imagerepo.durability import ancestry, bases, chain, choosing, retention
+from imagerepo.durability import ancestry, bases, chain, choosing, epochs, retention
 from imagerepo.errors import Damaged
 from imagerepo.store import names
 from imagerepo.store.backends import open_memory
@@ -112,10 +112,9 @@ class History(RuleBasedStateMachine):
 
     def _restore(self, moment: datetime, durable: list[int]) -> None:
         database = self.path / "restored.sqlite3"
-        end = names.parse(self.reign.last().header.name)
-        assert isinstance(end, names.Record)
+        before = epochs.first_unclaimed(self.store, ONCE)
         try:
-            choosing.restore_wanted(self.store, end, database, choosing.Wanted(at=moment), ONCE)
+            choosing.restore_wanted(self.store, before, database, choosing.Wanted(at=moment), ONCE)
         except Damaged as error:
             assert "no snapshot is that old" in str(error), error
             assert self.promised_since and moment < self.promised_since, "it was promised"

@@ -235,6 +235,32 @@ def test_a_reader_of_an_older_state_keeps_it_and_the_log_goes_on(
     assert copy.rows() == [1, 2]
 
 
+def test_a_reader_holds_the_log_up_once_anything_is_behind_its_state(database: Path, cutter: Pages) -> None:
+    insert(database, 1)
+    assert not cutter.held_up()
+    reader = pages.connect(database)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM t").fetchall()
+    insert(database, 2)
+    assert cutter.held_up()
+    reader.execute("ROLLBACK")
+    assert not cutter.held_up()
+    reader.close()
+
+
+def test_how_much_of_the_log_lies_behind_a_place_is_told_also_of_a_log_begun_anew_since(
+    database: Path, quick_recycler: Pages, tmp_path: Path
+) -> None:
+    insert(database, 1)
+    copy = Copy(quick_recycler, tmp_path / "copy")
+    place = copy.following
+    assert quick_recycler.log_bytes(place) == 0
+    insert(database, 2)
+    assert 0 < quick_recycler.log_bytes(place) < quick_recycler.log_bytes()
+    copy.catch_up()
+    assert quick_recycler.log_bytes(place) == quick_recycler.log_bytes()
+
+
 def test_how_much_of_the_log_is_used_is_seen_though_its_file_never_shrinks(
     database: Path, quick_recycler: Pages, tmp_path: Path
 ) -> None:

@@ -139,16 +139,18 @@ class Pages:
         quick_check(target)
         return Cut(self._position(head, raw, frames), self.page_size, page_count)
 
-    def log_bytes(self) -> int:
-        """About how much of the log is in use (0: there is none). Its file never shrinks, and says nothing.
+    def log_bytes(self, since: Position | None = None) -> int:
+        """About how much of the log is in use (0: there is none), or of that how much lies behind `since`.
 
-        Frames of the log's present generation come first, so the last is found by halving.
+        Its file never shrinks, and says nothing. Frames of the log's present generation come first, so the last is
+        found by halving. All of them lie behind a place in a log before this one.
         """
         with suppress(FileNotFoundError), self.wal.open("rb", buffering=0) as log:
             salts = log.read(WAL_HEADER_BYTES)[16:24]
             frames = max(0, log.seek(0, os.SEEK_END) - WAL_HEADER_BYTES) // self._frame_bytes
             used: int = bisect_left(range(frames), True, key=lambda frame: self._salts_of(log, frame) != salts)
-            return used * int(self._frame_bytes)
+            before = since.frame if since and since.salts == salts.hex() else 0
+            return (used - before) * int(self._frame_bytes)
         return 0
 
     def _salts_of(self, log: FileIO, frame: int) -> bytes:
@@ -161,6 +163,11 @@ class Pages:
             head, raw = self._read_log(frames)
         same_generation = head[16:24].hex() == position.salts and frames > position.frame
         return not same_generation or any(self._numbers(raw, position.frame) - {1})
+
+    def held_up(self) -> bool:
+        """Whether somebody reads an older state: whatever is shipped now, the log is not begun anew after it."""
+        with self._frozen() as frames:
+            return not self._copied_wholly(frames - 1)  # the last lies behind the pin
 
     def _begin_anew(self, end: Position) -> Position:
         """Copy the whole log, which ends at `end`, into the database file, and begin it anew.
@@ -213,7 +220,7 @@ class Pages:
 
     def _copied_wholly(self, frames: int) -> bool:
         for _ in range(6):
-            if self._passive() == (frames, frames):
+            if self._passive()[1] >= frames:
                 return True
             time.sleep(0.005)  # a reader of an older state; SQLite gives nothing to wait on
         return False

@@ -142,6 +142,16 @@ class Writer:
         """About how much the log has grown since it was begun."""
         return self._pages_open().log_bytes()
 
+    def unshipped_log_bytes(self) -> int:
+        """About how much the log has grown since the last final record was cut."""
+        final = self.state.final
+        return self._pages_open().log_bytes(final.following if final else None)
+
+    def log_held_up(self) -> bool:
+        """Whether a reader keeps the log from being begun anew, whatever is shipped now."""
+        with step("snapshot.compare"), effect("pages.compare"):
+            return self._pages_open().held_up()
+
     def check_room(self) -> None:
         """Raise SpoolFull where the log can't be shipped and has grown so large that nothing more may be staged."""
         if self.log_bytes() > LOG_LIMIT_BYTES:

@@ -64,6 +64,7 @@ class Committer:
         self._waiters = Waiters()
         self._lane = threading.Thread(target=self._run_lane, name="lane", daemon=True)
         self._shipped, self._shipped_seen = "", time.monotonic()
+        self._relief = lane.Relief(writer)
         self._bases = ThreadPoolExecutor(1, "base")
         self._upkeep = Upkeep(writer, store, stop, drill_seconds=config.drill_seconds)
 
@@ -241,7 +242,7 @@ class Committer:
         looked = self._look_in_time()
         if merge.waiting() or merge.unflipped() or self._writer.owes():
             lane.run(self._writer)
-        elif self._writer.log_bytes() > lane.LOG_BYTES:
+        elif self._relief.due():
             lane.relieve(self._writer)
         elif self._nothing_shipped_for_long():
             self._shipped_seen = time.monotonic()

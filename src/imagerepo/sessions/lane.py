@@ -6,6 +6,7 @@ settle the outbox ─▶ flip what that made final ─▶ merge every session th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from imagerepo.durability import bases
@@ -20,6 +21,8 @@ from imagerepo.testing.failpoints import step
 
 LOG_BYTES = 32 << 20
 """A log that has grown to this without a commit is shipped, and begun anew."""
+RELIEF_SECONDS = 60.0
+"""How soon it is noticed that the reader is gone who kept such a log from being begun anew."""
 
 
 def run(writer: Writer) -> None:
@@ -48,11 +51,35 @@ def publish(writer: Writer, change: Callable[[], None]) -> None:
 
 
 def relieve(writer: Writer) -> None:
-    """Ship what is only staged, so that the log can be begun anew: it makes nothing live, and is no commit."""
+    """Ship what is only staged, so that the log can be begun anew: it makes nothing live, and is no commit.
+
+    Not where a reader keeps it from that and little is new: such a reader may stay for days.
+    """
     with writer.lane():
         _finish_earlier(writer)
-        if writer.log_bytes() > LOG_BYTES:
+        if writer.log_bytes() > LOG_BYTES and (_much_is_new(writer) or not writer.log_held_up()):
             _ship(writer)
+
+
+class Relief:
+    """When one worker relieves the log: at once where much is new, and now and then if it still is that long."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._tried = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether to relieve it now. Asking the database who reads lets the log grow: so that is not done each time."""
+        if self._writer.log_bytes() <= LOG_BYTES:
+            return False
+        if not _much_is_new(self._writer) and time.monotonic() - self._tried < RELIEF_SECONDS:
+            return False
+        self._tried = time.monotonic()
+        return True
+
+
+def _much_is_new(writer: Writer) -> bool:
+    return writer.unshipped_log_bytes() > LOG_BYTES
 
 
 def ship_staged(writer: Writer, since: str) -> None:

@@ -82,6 +82,14 @@ def test_a_commit_moves_the_head_and_the_newest_snapshot(stranger: Caller, ann: 
     assert after["snapshot_sequence"] > before["snapshot_sequence"]
 
 
+def test_what_is_staged_makes_the_databases_log_grow(stranger: Caller, ann: Caller) -> None:
+    before = scrape(stranger)["database_log_bytes"]
+    assert before > 0
+    ann.add(ann.open(), picture(), description="d" * 9000)
+    after = scrape(stranger)["database_log_bytes"]
+    assert before + 9000 < after < before + (1 << 20)
+
+
 def test_fixity_tells_how_far_it_is_and_what_is_damaged(repository: Repository, stranger: Caller, ann: Caller) -> None:
     lost, _ = ann.live(), ann.live()
     repository.store.delete([names.base(lost)])

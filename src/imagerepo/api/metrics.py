@@ -59,6 +59,7 @@ class Shared(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         writer = current().writer
         yield from _of_the_chain(writer)
+        yield from _of_the_log(writer)
         yield from _of_commits()
         yield from _of_the_drill(writer)
         yield from _of_fixity(writer)
@@ -78,6 +79,11 @@ def _of_the_chain(writer: Writer) -> Iterator[GaugeMetricFamily]:
     )
     yield _gauge("snapshot_sequence", "The newest durable snapshot.", state.final.sequence if state.final else 0)
     yield _gauge("snapshots_waiting", "1 while a snapshot is cut and not yet known to be durable.", writer.owes())
+
+
+def _of_the_log(writer: Writer) -> Iterator[GaugeMetricFamily]:
+    meaning = "What SQLite's log holds until it is begun anew, which a reader that never ends prevents."
+    yield _gauge("database_log_bytes", meaning, writer.log_bytes())
 
 
 def _of_commits() -> Iterator[GaugeMetricFamily]:

@@ -11,6 +11,7 @@
 <data>/drill.json            what the last drill found (drill.py)
 <data>/reconcile/            plans of reconcile, a folder each (reconcile/plans.py)
 <data>/scratch/              what may go at any time: copies in the making, restores beside
+<data>/workers/              a file for each worker, locked while it lives; how far uploads are (sessions/tally.py)
 <data>/server.lock           held alone by `serve`; one server per disk
 <data>/workers.lock          shared by every process that writes; a start takes it alone
 <data>/lane.lock gate.lock   the commit lane, and the queue of write transactions
@@ -106,6 +107,7 @@ class Disk:
         self.spool = data_dir / "spool"
         self.scratch = data_dir / "scratch"
         self.plans = data_dir / "reconcile"
+        self.workers = data_dir / "workers"
         self.server_lock = data_dir / "server.lock"
         self.workers_lock = data_dir / "workers.lock"
         self.lane_lock = data_dir / "lane.lock"

@@ -11,7 +11,6 @@ answer    from the row                               here
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
 
@@ -25,6 +24,7 @@ from imagerepo.errors import (
 )
 from imagerepo.sessions.bases import Keeper
 from imagerepo.sessions.models import Action, StagedImage, State, UploadSession, brought, move, under, wrong_state
+from imagerepo.sessions.tally import Tally
 from imagerepo.testing.failpoints import step
 
 
@@ -71,17 +71,15 @@ class BaseCondemned(Exception):
 
 
 class Upload:
-    """The upload of one session's bases under one `claim`, `done` of `total` so far.
+    """The upload of one session's bases under one `claim`; `tally` has how many of them are done.
 
     `begun`: some may be there from an earlier try. Whatever becomes of the upload counts only while the session is
     still committing under this claim: it may have been given back meanwhile, and others staged in it since.
     """
 
-    def __init__(self, session: UploadSession, bases: Keeper, threads: Executor, *, begun: bool) -> None:
-        self.session, self.claim = session, session.committer
+    def __init__(self, session: UploadSession, bases: Keeper, threads: Executor, tally: Tally, *, begun: bool) -> None:
+        self.session, self.claim, self.tally = session, session.committer, tally
         self._bases, self._threads, self._begun = bases, threads, begun
-        self.done = self.total = 0
-        self._counting = threading.Lock()
 
     def run(self, patience: Patience, deadline: float) -> None:
         """Put every base that the session brings and the store lacks; then the session may be merged. Repeatable.
@@ -94,7 +92,7 @@ class Upload:
         with step("commit.upload"):
             self._check_marks()
             images = list(brought(self.session).order_by("id"))
-            self.done, self.total = 0, len(images)
+            self.tally.begin()
             known = self._known(begun)
             futures = [
                 self._threads.submit(self._put, image, patience, deadline, image.ident in known) for image in images
@@ -117,8 +115,7 @@ class Upload:
     def _put(self, image: StagedImage, patience: Patience, deadline: float, known: bool) -> None:
         with step("commit.upload"):
             self._bases.ensure(image, patience, deadline, known=known)
-        with self._counting:
-            self.done += 1
+        self.tally.add()
 
 
 def _all_of(futures: list[Future[None]]) -> None:

@@ -28,10 +28,10 @@ from imagerepo.durability.writer import Writer
 from imagerepo.errors import Fenced, StoreError, StoreUnavailable
 from imagerepo.failures import of_the_disk
 from imagerepo.sessions import commit as steps
-from imagerepo.sessions import lane, merge
+from imagerepo.sessions import lane, merge, tally
 from imagerepo.sessions.bases import Keeper
 from imagerepo.sessions.counting import counts
-from imagerepo.sessions.models import State, UploadSession
+from imagerepo.sessions.models import State, UploadSession, brought
 from imagerepo.sessions.waiters import UNDER_WAY, Waiters
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.spool import Spool
@@ -54,7 +54,7 @@ class Committer:
     def __init__(self, config: Config, store: ObjectStore, spool: Spool, writer: Writer, stop: threading.Event) -> None:
         self._config, self._store, self._spool, self._writer, self._stop = config, store, spool, writer, stop
         self.name = secrets.token_hex(8)
-        self._workers = writer.disk.data_dir / "workers"
+        self._workers = writer.disk.workers
         self._alive: FileLock | None = None
         self._puts = ThreadPoolExecutor(config.store_threads, "put")
         self._sessions = ThreadPoolExecutor(config.store_threads, "upload")
@@ -118,13 +118,17 @@ class Committer:
             raise
 
     def progress(self, session: UploadSession) -> dict[str, Any]:
-        """How far the commit is: objects uploaded, of all that it brings."""
-        upload = self._uploads.get(session.pk)
-        if upload:
-            return {"stage": str(session.state), "done": upload.done, "total": upload.total}
-        total = counts(session)["add"]
-        done = total if session.state in (State.MERGED, State.LIVE) or session.uploaded else 0
+        """How far the commit is: objects uploaded, of all that it brings. Every worker tells the same."""
+        total = counts(session)["add"] if session.state == State.LIVE else brought(session).count()
+        under_way = session.state == State.COMMITTING and not session.uploaded
+        done = self._uploaded(session, total) if under_way else total
         return {"stage": str(session.state), "done": done, "total": total}
+
+    def _uploaded(self, session: UploadSession, total: int) -> int:
+        if done := tally.told(self._workers, session.committer):
+            return done
+        ended = UploadSession.objects.filter(pk=session.pk, uploaded=True).exists()  # since the row was read
+        return total if ended else 0
 
     def snapshot(self, kind: str, *, wait: float) -> tuple[Header | Manifest, bool] | None:
         """The newest snapshot of that kind, `base` or `delta`, and whether it was made now.
@@ -155,7 +159,8 @@ class Committer:
 
     def _begin(self, session: UploadSession, *, begun: bool) -> None:
         bases = Keeper(self._store, self._spool, self._writer.disk, session.key)
-        self._submit(steps.Upload(session, bases, self._puts, begun=begun))
+        counting = tally.Tally(self._workers, session.committer)
+        self._submit(steps.Upload(session, bases, self._puts, counting, begun=begun))
 
     def _submit(self, upload: steps.Upload) -> None:
         self._uploads[upload.session.pk] = upload
@@ -174,6 +179,7 @@ class Committer:
             self._note(error)
             self._put_aside(upload)
         finally:
+            upload.tally.end()
             if self._uploads.get(upload.session.pk) is upload:
                 del self._uploads[upload.session.pk]
         self._wake.set()
@@ -284,7 +290,10 @@ class Committer:
         before, session.committer = session.committer, steps.new_claim(self.name)
         with write():
             mine = UploadSession.objects.filter(pk=session.pk, state=State.COMMITTING, uploaded=False, committer=before)
-            return bool(mine.update(committer=session.committer))
+            taken = bool(mine.update(committer=session.committer))
+        if taken:
+            tally.forget(self._workers, before)
+        return taken
 
 
 def _tell_of_failure(making: Future[Any]) -> None:

@@ -27,7 +27,7 @@ from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import ChainState, Disk, Final
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import Damaged, InUse, StoreError
-from imagerepo.sessions import merge
+from imagerepo.sessions import merge, tally
 from imagerepo.sessions.models import StagedImage, State, UploadSession, move
 from imagerepo.store.backends import open_store
 from imagerepo.store.objects import ObjectStore
@@ -91,6 +91,7 @@ def start(
         _migrate()
         _recover(end, kept=taken.kept)
     Spool(disk.spool).clear(_staged_keys())
+    tally.clear(disk.workers)
     disk.save_state(_state(end, taken, epoch, writer_id))
     _open_epoch(writer)
     if end is not None:

@@ -47,7 +47,7 @@ class Clients(Story):
 
     @rule(picture=pictures, title=titles, number=numbers)
     def two_change_one_picture_and_commit(self, picture: int, title: str, number: int) -> None:
-        """In conflict, unless they say the same."""
+        """In conflict, unless they say the same; each has a picture of its own besides."""
         server = self.world.needed()
         if server is None or self.under_way(server):
             return
@@ -55,7 +55,8 @@ class Clients(Story):
         for client, said in ((0, title), (1, title + "!")):
             told = self.opens(client, server, number + client)
             if told and server.serving:
-                self.changes(told, server, number, [("stage", picture, said)])
+                self.fresh += 1
+                self.changes(told, server, number, [("stage", picture, said), ("stage", self.fresh, "")])
         asked = [self.asks_commit(told, server, number + n, "wait=9") for n, told in enumerate(self.told[:2])]
         for each in asked:
             if each:

@@ -19,7 +19,7 @@ class Told:
 
     `asked`: a commit was asked for, and since then nobody said that nothing came of it. `revision`: it was told to
     be live. `over`: it was told to be aborted, expired or unknown. `modelled`: the reference knows what is staged.
-    `refused`: its last commit was, for what is staged in it.
+    `conflicts`: the images that its last commit was refused for. `empty`: it was, as nothing was staged.
     """
 
     key: str
@@ -28,11 +28,17 @@ class Told:
     revision: int | None = None
     over: bool = False
     modelled: bool = True
-    refused: bool = False
+    conflicts: frozenset[str] = frozenset()
+    empty: bool = False
 
     @property
     def in_doubt(self) -> bool:
         return self.asked and self.revision is None and not self.over
+
+    @property
+    def given_back(self) -> bool:
+        """Whether nothing came of its last commit, though there was something to commit and nobody was first."""
+        return not (self.asked or self.over or self.revision or self.conflicts or self.empty)
 
     @property
     def may_be_live(self) -> bool:
@@ -136,6 +142,12 @@ class Ledger:
         if told.modelled:
             known = set(self.reference.conflicts(told.key)) | self.taken_down | self.once_lost
             assert set(found) <= known | doubtful, f"{found} conflict in {told.key}, but only {known} can"
+
+    def nothing_to_commit(self, told: Told) -> None:
+        """The client was told that it has staged nothing."""
+        told.empty = True
+        staged = self.reference.sessions[told.key].effective()
+        assert not (told.modelled and staged), f"{told.key} has lost what was staged in it: {sorted(staged)}"
 
     def _not_live(self, told: Told) -> None:
         assert told.revision is None, f"{told.key} was live as revision {told.revision}, and now is denied"

@@ -14,6 +14,8 @@ from tests.machine.world import PATIENCE_SECONDS
 TASKS = {"prune.": "prune", "base.": "base", "publish.": "token"}
 """By the steps that they take."""
 
+often = st.sampled_from([True, True, False])
+
 
 class Meetings(Story):
     @rule(client=clients, failpoint=any_number, number=numbers, which=numbers, wakes=st.booleans())
@@ -37,6 +39,37 @@ class Meetings(Story):
             self.world.start(others[which % len(others)])
         if wakes:
             self.world.wake(server)
+
+    @rule(
+        client=clients,
+        step=st.sampled_from(["commit.claim", "commit.upload", "commit.merge", "commit.flip"]),
+        failpoint=any_number,
+        number=numbers,
+        which=numbers,
+        keeps=often,
+    )
+    def a_server_dies_in_mid_commit(
+        self, client: int, step: str, failpoint: int, number: int, which: int, keeps: bool
+    ) -> None:
+        """Its client is told what came of it, and goes on with what is staged, where that is kept."""
+        server, name = self.world.needed(), self.coverage.failpoint("worker", failpoint, within=step)
+        if server is None or not name or not self.with_something_staged(client, server, number):
+            return
+        self.begin("a_server_dies_in_mid_commit", f"{server.name} at {name}")
+        for each in server.workers:
+            each.arm(name, "kill-group")
+        asked = self.asks_commit(self.told[client], server, number, "wait=9")
+        if asked:
+            ends(asked.answer, server, PATIENCE_SECONDS)
+        self.world.tend(server)
+        if not server.alive and not keeps:
+            server.lose_disk()
+        self.world.heal()
+        successor = server if keeps else self.world.servers[which]
+        self.world.start(successor)
+        self.world.hear()
+        self.told_by(successor)
+        self.goes_on(client)
 
     @rule(
         client=clients,
@@ -101,9 +134,7 @@ class Meetings(Story):
         self.begin("a_store_recovers_from_a_doubt", f"{server.name}, {fault} {prefix}")
         self.fails_to_ship(client, server, number, fault, "wait=9", prefix)
         self.world.heal()
-        told = self.told[client]
-        if told and not told.in_doubt:
-            commits_at_last(self.world, told)
+        self.goes_on(client)
         self.world.store.deliver()
 
     @rule(client=clients, number=numbers, which=numbers)
@@ -164,3 +195,9 @@ class Meetings(Story):
         if worker.alive:
             self.world.say(f"{TASKS[step]}: {server.order(TASKS[step], number, **given)!r:.80}")
         self.world.pruned |= TASKS[step] == "prune"
+
+    def goes_on(self, client: int) -> None:
+        """A client who is in no doubt commits what is staged."""
+        told = self.told[client]
+        if told and not told.in_doubt:
+            commits_at_last(self.world, told)

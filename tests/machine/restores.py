@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 
+import httpx
+
 from imagerepo.durability import chain
 from imagerepo.errors import Damaged
 from tests.machine import chains
 from tests.machine.ledger import Told
 from tests.machine.repairing import agrees_at_last, settles
-from tests.machine.servers import ends
+from tests.machine.servers import Server, ends
+from tests.machine.staging import gives_way
 from tests.machine.world import NO_ANSWER, World
 
 REST_SECONDS = 20.0
@@ -64,16 +67,35 @@ def comes_to_rest(world: World) -> None:
 
 
 def commits_at_last(world: World, told: Told) -> None:
-    """What is still open can be committed, unless others were first: nothing of it was lost by what went wrong."""
+    """What is still open can be committed, but for what others were first with: what went wrong took none of it."""
     deadline = time.monotonic() + REST_SECONDS
-    while not told.over and told.revision is None and not told.refused:
+    while not told.over and told.revision is None and not told.empty:
         assert time.monotonic() < deadline, f"{told.key} can't be committed"
         server = world.needed()
         assert server is not None
         if server.epoch < told.epoch:
             return
-        asked = world.ask_commit(told, server, 0, "wait=9")
-        ends(asked.answer, server, REST_SECONDS)
-        world.look()
+        if told.conflicts and not told.asked:
+            gives_way(world, told, server)
+        if server.serving and not told.over:
+            _commits(world, told, server)
         if told.in_doubt:
             settles(world)
+
+
+def _commits(world: World, told: Told, server: Server) -> None:
+    """A server that is ready, as it says, gives no session back before a store that fails at nothing."""
+    ready, failures = _is_ready(server), len(world.store.failed)
+    asked = world.ask_commit(told, server, 0, "wait=9")
+    ends(asked.answer, server, REST_SECONDS)
+    world.look()
+    answered = asked.answer.done() and asked.answer.exception() is None
+    if ready and answered and len(world.store.failed) == failures:
+        assert not told.given_back, f"{told.key} was given back, and nothing had failed: {asked.answer.result()}"
+
+
+def _is_ready(server: Server) -> bool:
+    try:
+        return server.client().get("/readyz").status_code == httpx.codes.OK
+    except NO_ANSWER:
+        return False

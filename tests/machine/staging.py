@@ -14,8 +14,20 @@ from tests.machine.world import NO_ANSWER, World
 
 
 def change(world: World, told: Told, server: Server, number: int, kind: str, picture: Picture, title: str) -> None:
+    _change(world, told, server, number, _operation(kind, told.key, picture, title))
+
+
+def gives_way(world: World, told: Told, server: Server) -> None:
+    """Discard what the last commit was refused for: others were first with it."""
+    world.say(f"{told.key[:4]} gives way")
+    world.coverage.facts["gave way to others"] += 1
+    for ident in sorted(told.conflicts):
+        if server.serving and not told.over:
+            _change(world, told, server, 0, Discard(told.key, ident))
+
+
+def _change(world: World, told: Told, server: Server, number: int, operation: Operation) -> None:
     """Where no answer comes, nobody knows what is staged: the client gives the session up."""
-    operation = _operation(kind, told.key, picture, title)
     before = len(world.ledger.log)
     try:
         with server.client(number) as client:

@@ -187,7 +187,7 @@ class World:
             self.coverage.facts["started"] += 1
 
     def ask_commit(self, told: Told, server: Server, number: int, prefer: str) -> Pending:
-        told.asked, told.refused = True, False
+        told.asked, told.conflicts, told.empty = True, frozenset(), False
         headers = [*server.client().headers.raw, (b"Prefer", prefer.encode()), (b"Content-Length", b"0")]
         path = f"/api/v1/sessions/{told.key}/commit"
         answer = server.worker(number).ask("request", method="POST", path=path, headers=headers, content=b"")
@@ -210,19 +210,21 @@ class World:
     def heard(self, told: Told, status: int, body: dict[str, Any]) -> None:
         """What a client makes of an answer about its session's commit."""
         problem = str(body.get("type", "")).removeprefix("/problems/")
-        state = body.get("state")
+        state, noted = body.get("state"), body.get("error") or {}
         self.say(f"{told.key[:4]}: {status} {problem} {state or ''} {body.get('revision') or ''}")
         self.coverage.facts[f"{status} {problem} {state or ''}".strip()] += 1
-        noted = str((body.get("error") or {}).get("type", "")).removeprefix("/problems/")
-        told.refused = "conflict" in (problem, noted) or problem == "nothing-to-commit"
+        told.conflicts = frozenset(each["ident"] for each in body.get("conflicts") or noted.get("conflicts") or ())
         if status == httpx.codes.OK and state == "live":
             self.ledger.live_as(told, body["revision"])
         elif problem == "session-not-found" or state in ("aborted", "expired"):
             self.ledger.gone(told)
         elif problem == "conflict":
-            self.ledger.conflicts_of(told, [conflict["ident"] for conflict in body["conflicts"]])
+            self.ledger.conflicts_of(told, told.conflicts)
             self._came_to_nothing(told)
-        elif problem == "nothing-to-commit" or state == "open":
+        elif problem == "nothing-to-commit":
+            self.ledger.nothing_to_commit(told)
+            self._came_to_nothing(told)
+        elif state == "open":
             self._came_to_nothing(told)
         else:
             assert status in (200, 202, 503), f"{told.key}: {status} {body}"

@@ -54,6 +54,8 @@ SUITES = {
         Suite("faults-of-starts", ("tests/durability/test_faults.py", "-k", "nothing and empty"), whole=True),
         # A real server dies at every failpoint of a start and of two commits, its disk lost.
         Suite("crash", ("tests/crash/test_failpoints.py", "-k", "loses_nothing")),
+        # A real server dies in a commit or a start, its disk kept or lost, and so does the start after it.
+        Suite("second-deaths", ("tests/crash/test_second_death.py",), rounds=8),
         # Power cuts under 8 writers and 16 readers.
         Suite("storm", ("tests/load/test_storm.py",), rounds=3),
         # 8 writers who want the very images that are being deleted, on a Swift that dawdles.

@@ -52,6 +52,20 @@ class Admins(Story):
         if task == "token" and isinstance(done, str):
             self.world.ledger.tokens.add(given["name"])
 
+    @rule(number=numbers)
+    def an_admin_has_a_drill(self, number: int) -> None:
+        """It finds all whole, unless the store has lost a base, or fails meanwhile."""
+        server = self.world.needed()
+        if server is None or self.world.working(server):
+            return
+        self.begin("an_admin_has_a_drill", server.name)
+        failures = len(self.world.store.failed)
+        found = server.order("drill", number)
+        self.world.say(f"drill: {found!r:.80}")
+        assert not isinstance(found, Exception) or isinstance(found, (*NO_ANSWER, ImagerepoError)), repr(found)
+        if isinstance(found, list) and len(self.world.store.failed) == failures and not self.world.ledger.lost:
+            assert not found, f"a drill found something, though nothing was damaged: {found}"
+
     @rule(revision=any_number)
     def an_operator_restores_beside(self, revision: int) -> None:
         self.begin("an_operator_restores_beside")

@@ -20,7 +20,7 @@ from django.db import connection
 from imagerepo.catalogue import queries
 from imagerepo.catalogue.models import Condemned
 from imagerepo.config import get_config
-from imagerepo.durability import bases, chain, pages, retention, settle, writer
+from imagerepo.durability import bases, chain, drill, pages, retention, settle, writer
 from imagerepo.durability.locks import acquire
 from imagerepo.durability.state import Disk
 from imagerepo.processes import die_with_parent
@@ -139,6 +139,7 @@ def _worker_tasks(store: Door, clock: Clock) -> dict[str, Task]:
         "request": partial(_request, httpx.WSGITransport(application)),
         "token": lambda name: tokens.create(made.writer, name, "reader"),
         "base": lambda: bases.make(made.writer) is not None,
+        "drill": lambda: _drill(made),
         "prune": lambda: _prune(made),
         "history": lambda kept: list(history.forget(made.writer, queries.head() - kept, actor="admin")),
         "forget_rows": rows.forget,
@@ -165,6 +166,18 @@ def _request(
     request = httpx.Request(method, f"http://machine{path}", headers=headers, content=content)
     response = transport.handle_request(request)
     return response.status_code, response.headers.raw, response.read()
+
+
+def _drill(made: service.Service) -> list[str]:
+    """What a drill finds to be wrong; nothing where another worker restores beside just now."""
+    lock = acquire(made.writer.disk.bases_lock, wait=False)
+    if lock is None:
+        return []
+    patience = settle.Patience(most_questions=drill.QUESTIONS)
+    try:
+        return list(drill.run(bases.restored(made.writer, patience), made.store, patience).problems)
+    finally:
+        lock.release()
 
 
 def _prune(made: service.Service) -> int:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from imagerepo.testing.faults import Fault, Op
+from tests import steps
 
 
 class Coverage:
@@ -35,11 +36,16 @@ class Coverage:
         self._drawn[chosen] += 1
         return chosen
 
-    def unreached(self, rules: set[str], faults: set[tuple[Op, Fault]]) -> Iterator[str]:
-        """What a long run should have reached and did not."""
+    def unreached(self, rules: set[str], faults: set[tuple[Op, Fault]], wanted: set[str]) -> Iterator[str]:
+        """What a long run should have reached and did not; `wanted` are steps."""
         yield from (f"rule {name}" for name in sorted(rules - self.rules.keys()))
         yield from (f"fault {op} {fault}" for op, fault in sorted(faults - self.faults.keys()))
+        yield from (f"step {name}" for name in sorted(wanted - self.steps()))
         yield from (f"failpoint {name}" for _, name in self.unmet())
+
+    def steps(self) -> set[str]:
+        """Those that some process has passed a failpoint of."""
+        return {step for names in self._known.values() for name in names for step in steps.of(name)}
 
     def unmet(self) -> list[tuple[str, str]]:
         """Role and name of each failpoint that was passed, and where nobody died or rested."""

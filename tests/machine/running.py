@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RULE_MARKER, run_state_machine_as_test
 
 from imagerepo.testing.faults import APPLIES_TO, Fault, Op
+from tests import steps
 from tests.machine import sweep
 from tests.machine.coverage import Coverage
 from tests.machine.machine import Machine
@@ -61,6 +62,11 @@ def sweep_all(nursery: Nursery, coverage: Coverage) -> None:
                 sweep.sweep(_story(nursery, coverage), role, name, trouble)
     for op, fault in sorted(faults() - coverage.faults.keys()):
         sweep.sweep_fault(_story(nursery, coverage), op, fault)
+
+
+def wanting(coverage: Coverage) -> list[str]:
+    """What a long run must have reached and did not; of steps also those that no process has ever passed."""
+    return list(coverage.unreached(rules(), faults(), steps.of_the_code()))
 
 
 def is_by_chance(name: str) -> bool:

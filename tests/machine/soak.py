@@ -1,8 +1,8 @@
 """The long run: `python -m tests.machine.soak [--seconds N] [--seed S]`.
 
 Plays stories until the time is over and says what they reached. Fails at the first story in which something
-told was not true, and where a rule, a fault of the store or a failpoint was never met. What chance has not met is
-sought in the end (sweep.py).
+told was not true, and where a rule, a fault of the store, a failpoint or a step of the code was never met. What chance
+has not met is sought in the end (sweep.py).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def soak(seconds: float, seed: int) -> int:
         if seconds >= LEAST_SECONDS_FOR_ALL:
             running.sweep_all(nursery, coverage)
             _say(f"{time.monotonic() - begun:.0f} s, with a story for each failpoint that chance had not met")
-    missed = list(coverage.unreached(running.rules(), running.faults()))
+    missed = running.wanting(coverage)
     for each in missed:
         _say(f"never met: {each}")
     wanting = [each for each in missed if not running.is_by_chance(each)]

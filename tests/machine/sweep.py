@@ -191,6 +191,7 @@ def _commits_and_orders(machine: Machine) -> Iterator[Act]:
     yield lambda: machine.lets_a_session_expire(client=2, picture=0, number=0)
     for task in ("token", "base", "prune"):
         yield lambda: machine.an_admin_gives_an_order(number=0, task=task)  # noqa: B023  # called before the next
+    yield lambda: machine.an_admin_has_a_drill(number=0)
     for kind in ("delta", "base"):
         yield lambda: machine.an_admin_asks_for_a_snapshot(number=0, kind=kind)  # noqa: B023
     for prefix in ("images/", "db/"):

@@ -5,25 +5,25 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests import steps
 from tests.model.engine import STEP
 from tests.model.scenarios import KNOWN
 from tests.model.vocabulary import IN_CHAIN, IN_CLAIMING, IN_CONDEMNING, IN_PRUNING, NOT_MODELLED
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs/durability.md").read_text()
-TAKEN = re.compile(r"\bstep\(\"([a-z]+\.[a-z_]+)\"\)")
 MODELLED = IN_CHAIN | IN_CLAIMING | IN_PRUNING | IN_CONDEMNING
 
 
 def test_the_code_takes_the_models_steps_and_those_that_are_said_not_to_be_modelled() -> None:
-    assert _steps_of_the_code() == MODELLED | NOT_MODELLED.keys()
+    assert steps.of_the_code() == MODELLED | NOT_MODELLED.keys()
     assert not MODELLED & NOT_MODELLED.keys()
 
 
 def test_the_document_has_every_step_of_the_code_and_no_other() -> None:
-    areas = {step.partition(".")[0] for step in _steps_of_the_code()}
+    areas = {step.partition(".")[0] for step in steps.of_the_code()}
     quoted = {name for name in re.findall(r"`([a-z]+\.[a-z_]+)`", DOCUMENT) if name.partition(".")[0] in areas}
-    assert quoted == _steps_of_the_code()
+    assert quoted == steps.of_the_code()
 
 
 def test_a_commit_takes_the_documents_steps_in_their_order() -> None:
@@ -37,15 +37,11 @@ def test_a_start_takes_the_documents_steps_in_their_order() -> None:
     assert taken == [step for step in numbered if step in IN_CHAIN]
 
 
-def _steps_of_the_code() -> set[str]:
-    return {name for path in (ROOT / "src/imagerepo").rglob("*.py") for name in TAKEN.findall(path.read_text())}
-
-
 def _undisturbed(server: str, *, starts: int) -> list[str]:
     """The steps of one server while nothing goes wrong and nobody else moves."""
     chain = KNOWN.within(starts=starts).of()
-    state, steps = chain.first(), list[str]()
+    state, taken = chain.first(), list[str]()
     while following := [(label, after) for label, after in chain.after(state) if label.startswith(server)]:
         label, state = following[0]
-        steps += STEP.findall(label)
-    return list(dict.fromkeys(steps))
+        taken += STEP.findall(label)
+    return list(dict.fromkeys(taken))

@@ -7,6 +7,7 @@ import random
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from tests import steps
 from tests.machine.coverage import Coverage
 from tests.machine.processes import Nursery
 from tests.reconcile.drifts.kinds import KINDS, a_base_is_left
@@ -15,6 +16,11 @@ from tests.reconcile.drifts.story import Round, Story, play
 
 STEPS = ("commit.", "snapshot.", "reconcile.")
 """What the steps of commits, of plans and of their application begin with."""
+NOT_PLAYED = {
+    "commit.give_back": "the store answers all along",
+    "snapshot.compare": "nobody asks for a snapshot",
+}
+"""Those of them that no drift needs, and why."""
 
 ROUNDS = 3
 """Of drift and repair in one story, at most."""
@@ -89,6 +95,11 @@ def seek_all(nursery: Nursery, coverage: Coverage) -> None:
 def missed(coverage: Coverage) -> list[str]:
     """Failpoints in the steps of commits and repairs that some process has passed, and where nobody died."""
     return [name for role, name in coverage.unmet() if role == "worker" and any(step in name for step in STEPS)]
+
+
+def unpassed(coverage: Coverage) -> list[str]:
+    """Steps of commits and repairs that no process has passed at all."""
+    return sorted(step for step in steps.of_the_code() - coverage.steps() - NOT_PLAYED.keys() if step.startswith(STEPS))
 
 
 def _play(nursery: Nursery, coverage: Coverage, story: Story, chance: int) -> None:

@@ -22,7 +22,7 @@ COPIED = ("docs", "migrations", "src", "tests", "pyproject.toml")
 STOP_SECONDS = 30.0
 """What a suite gets to take down its servers when its time is up."""
 
-_RED = re.compile(r"^(?:FAILED|ERROR) (?P<test>.+?)(?: - (?P<why>.*))?$", re.MULTILINE)
+_RED = re.compile(r"^(?:FAILED|ERROR) (?P<test>tests/.+?)(?: - (?P<why>.*))?$", re.MULTILINE)
 _TESTS_FAILED = 1
 """pytest's exit status. Others mean that nothing was tested."""
 

@@ -11,7 +11,7 @@ import random
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -19,12 +19,12 @@ from typing import TypeVar
 
 from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.errors import ObjectNotFound
-from imagerepo.reconcile.findings import Action, Code, Finding
+from imagerepo.reconcile.findings import Finding
+from imagerepo.reconcile.found import Stored, agrees, corrupt, difference, foreign, missing, of_orphan
 from imagerepo.reconcile.rows import CHUNK, Row, referred_to, rows
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
 from imagerepo.store.reading import hash_object
-from imagerepo.wording import counted
 
 THREADS = 8
 FIRST_LOOKED_AT = 1000
@@ -35,15 +35,6 @@ _BEYOND = "~"
 T = TypeVar("T")
 U = TypeVar("U")
 Share = Callable[[], float]
-
-
-@dataclass(slots=True)
-class Stored:
-    """What the listing shows of one image."""
-
-    ident: str
-    base: ObjectInfo | None = None
-    derivatives: list[ObjectInfo] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -118,7 +109,7 @@ class Survey:
         if row is None:
             if stored:
                 batch.orphans.append(stored)
-        elif stored is None or stored.base is None or not _agrees(stored.base, row):
+        elif stored is None or stored.base is None or not agrees(stored.base, row):
             batch.doubtful.append(row)
         elif row.ident in self._suspects or (self._percent and self._chance() * 100 < self._percent):
             batch.to_read.append(row)
@@ -133,13 +124,13 @@ class Survey:
         kept = referred_to([stored.ident for stored in candidates])
         for stored in candidates:
             if stored.ident not in kept:
-                yield from _of_orphan(stored, self._before)
+                yield from of_orphan(stored, self._before)
 
     def _look(self, row: Row) -> Finding | None:
         info = self._stat(row.ident)
         if info is None:
-            return _missing(row)
-        return None if _agrees(info, row) else _corrupt(row, _difference(info, row))
+            return missing(row)
+        return None if agrees(info, row) else corrupt(row, difference(info, row))
 
     def _read(self, row: Row) -> Finding | None:
         """Hash the base; where that is not its name, once more from the newest copy."""
@@ -151,7 +142,7 @@ class Survey:
                 return self._look(row)
             if found == row.ident:
                 return None
-        return _corrupt(row, f"its bytes have the SHA-256 {found}")
+        return corrupt(row, f"its bytes have the SHA-256 {found}")
 
     def _stat(self, ident: str) -> ObjectInfo | None:
         try:
@@ -176,7 +167,7 @@ def strangers(store: ObjectStore) -> Iterator[Finding]:
                 if after == "":
                     break
             elif not (names.is_name(info.name) or _of_another_repository(info.name)):
-                yield _foreign(info)
+                yield foreign(info)
 
 
 class _Batch:
@@ -199,7 +190,7 @@ class _Batch:
         taken = [info for info in self.foreign if upto is None or info.name <= _end_of(upto)]
         del self.foreign[: len(taken)]
         self.told = taken[-1].name if taken else self.told
-        return [_foreign(info) for info in taken]
+        return [foreign(info) for info in taken]
 
 
 def _end_of(ident: str) -> str:
@@ -250,52 +241,9 @@ def _joined(stored: Iterator[Stored], known: Iterator[Row]) -> Iterator[tuple[St
             one, other = next(stored, None), next(known, None)
 
 
-def _agrees(info: ObjectInfo, row: Row) -> bool:
-    return info.size == row.size and info.md5 in (None, row.md5)
-
-
-def _difference(info: ObjectInfo, row: Row) -> str:
-    if info.size != row.size:
-        return f"it has {counted(info.size, 'byte')}, and {row.size} were committed"
-    return f"it has the MD5 {info.md5}, and {row.md5} was committed"
-
-
-def _of_orphan(stored: Stored, before: datetime) -> Iterator[Finding]:
-    if stored.base and stored.base.modified < before:
-        detail = f"no row refers to it; {counted(stored.base.size, 'byte')}, written {_moment(stored.base)}"
-        yield Finding(Code.ORPHAN_BASE, stored.ident, stored.base.name, Action.DELETE_OBJECT, detail)
-    for info in stored.derivatives:
-        if info.modified < before:
-            detail = f"no row refers to its image; made {_moment(info)}"
-            yield Finding(Code.ORPHAN_DERIVATIVE, stored.ident, info.name, Action.DELETE_OBJECT, detail)
-
-
-def _missing(row: Row) -> Finding:
-    name = names.base(row.ident)
-    if row.current:
-        detail = "the image is live, and the store has lost it: a commit will remove it from the catalogue"
-        return Finding(Code.MISSING_BASE, row.ident, name, Action.REMOVE_ROW, detail)
-    detail = "only older revisions show the image, and the store has lost it: add it again to mend it, or purge it"
-    return Finding(Code.MISSING_BASE, row.ident, name, Action.NONE, detail, wanting=False)
-
-
-def _corrupt(row: Row, how: str) -> Finding:
-    detail = f"{how}; to mend it, add the image again: the file whose SHA-256 is its name"
-    return Finding(Code.CORRUPT_BASE, row.ident, names.base(row.ident), Action.NONE, detail, wanting=row.current)
-
-
-def _foreign(info: ObjectInfo) -> Finding:
-    detail = f"not a name of this service's; {counted(info.size, 'byte')}, written {_moment(info)}; it is left alone"
-    return Finding(Code.FOREIGN_OBJECT, None, info.name, Action.NONE, detail, wanting=False)
-
-
 def _of_another_repository(name: str) -> bool:
     """Whether the name is one of the grammar below a prefix of its own."""
     first, *others = name.split("/")
     return f"{first}/" not in (names.IMAGES, names.DB) and any(
         names.is_name("/".join(others[start:])) for start in range(len(others))
     )
-
-
-def _moment(info: ObjectInfo) -> str:
-    return f"{info.modified:%Y-%m-%d %H:%M} UTC"

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from imagerepo.durability import damage
+from imagerepo.reconcile import fixity
 from imagerepo.reconcile.fixity import Fixity
 from imagerepo.reconcile.runner import Runner
 from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.local import LocalStore
-from imagerepo.testing.faulty import FaultyStore
+from imagerepo.testing.faulty import FOR_GOOD, FaultyStore
 from tests.api.caller import Caller, picture, problem
 from tests.inprocess import Repository, running
 from tests.waiting import until
@@ -50,6 +51,24 @@ def test_a_damaged_base_is_reported_and_not_delivered(
     for headers in ({}, PART):
         problem(stranger.http.get(f"/images/{ident}", headers=headers), 502, "damaged-base")
     problem(ann("GET", "/api/v1/fixity"), 403, "forbidden")
+
+
+def test_a_base_that_cannot_be_read_is_reported_and_delivered_as_soon_as_it_can_be_again(
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fixity, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
+    ident = ann.live()
+    repository.store.fail("get", "truncated", name=names.base(ident), times=FOR_GOOD)
+    checks = Fixity(repository.store, repository.service.writer.disk, days=0.000001)
+    until(lambda: checks.look() >= 0 and ident in checks.report.damaged)
+    told = admin("GET", "/api/v1/fixity").json()["damaged"]
+    assert (ident, "unreadable") in [(damage["ident"], damage["kind"]) for damage in told]
+    assert 'imagerepo_fixity_damaged_bases{kind="unreadable"} 1.0' in admin("GET", "/metrics").text
+    for headers in ({}, PART):
+        problem(stranger.http.get(f"/images/{ident}", headers=headers), 502, "damaged-base")
+    repository.store.heal()
+    until(lambda: checks.look() >= 0 and stranger.http.get(f"/images/{ident}").status_code == 200)
 
 
 def test_a_purged_image_is_told_no_more_though_its_base_is_still_there(

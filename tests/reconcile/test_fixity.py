@@ -11,10 +11,12 @@ from itertools import pairwise
 
 import pytest
 
-from imagerepo.durability import damage
+from imagerepo.durability import damage, settle
 from imagerepo.errors import StoreUnavailable
+from imagerepo.reconcile.asking import QUESTIONS
 from imagerepo.reconcile.fixity import AT_ONCE, Fixity, judge
 from imagerepo.store import names
+from imagerepo.testing.faults import FOR_GOOD, Fault
 from tests.sessions.workers import Worker
 
 DAYS = 30.0
@@ -44,6 +46,12 @@ def idents(worker: Worker) -> list[str]:
 @pytest.fixture
 def new_fixity(worker: Worker, calendar: Calendar) -> Callable[[], Fixity]:
     return lambda: Fixity(worker.images, worker.writer.disk, days=DAYS, now=calendar)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two questions no time passes."""
+    monkeypatch.setattr(settle, "FIRST_PAUSE_SECONDS", 0.0)
 
 
 def overwrite(worker: Worker, ident: str, content: bytes) -> None:
@@ -182,18 +190,56 @@ def test_who_was_away_catches_up_a_little_at_a_time(
     assert checks.look() == 30 - AT_ONCE
 
 
+@pytest.mark.usefixtures("hurried")
 def test_a_store_that_fails_damages_nothing(
     worker: Worker, idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar
 ) -> None:
     checks = new_fixity()
     checks.look()
     calendar.now += timedelta(days=DAYS / 2)
-    worker.images.fail("get", "unavailable")
+    worker.images.fail("get", "unavailable", times=FOR_GOOD)
     with pytest.raises(StoreUnavailable):
         checks.look()
+    worker.images.heal()
     a_round(checks, calendar)
     assert checks.report.last is not None and checks.report.last.checked == 30
     assert checks.report.damaged == {}
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_store_that_fails_until_a_moment_ago_damages_nothing(
+    worker: Worker, idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar
+) -> None:
+    """It answers again just when it is asked for something else, which is no fault of the base."""
+    checks = new_fixity()
+    checks.look()
+    calendar.now += timedelta(days=DAYS / 2)
+    worker.images.fail("get", "unavailable", name=names.IMAGES, times=QUESTIONS)
+    checks.look()
+    assert checks.report.damaged == {}
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("fault", ["unavailable", "truncated"])
+def test_a_base_that_cannot_be_read_is_noted_and_holds_up_no_other(
+    worker: Worker,
+    idents: list[str],
+    new_fixity: Callable[[], Fixity],
+    calendar: Calendar,
+    caplog: pytest.LogCaptureFixture,
+    fault: Fault,
+) -> None:
+    worker.images.fail("get", fault, name=names.base(idents[5]), times=FOR_GOOD)
+    checks = new_fixity()
+    a_round(checks, calendar)
+    assert checks.report.last is not None and checks.report.last.checked == 30
+    assert {ident: found.kind for ident, found in checks.report.damaged.items()} == {idents[5]: "unreadable"}
+    assert idents[5] in checks.report.damaged[idents[5]].detail
+    worker.images.heal()
+    calendar.now += A_WHILE
+    checks.look()
+    assert checks.report.damaged == {}
+    caplog.clear()
 
 
 def test_a_report_that_cannot_be_read_now_is_not_overwritten(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from imagerepo.catalogue.models import Condemned
+from imagerepo.durability import damage
 from imagerepo.errors import StoreUnavailable
 from imagerepo.reconcile import carrying, orders, purge
 from imagerepo.reconcile.findings import Action, Code, Finding
@@ -184,6 +185,21 @@ def test_a_store_that_fails_for_a_while_is_asked_again(
     repair.add(X)
     repair.repository.store.fail("list", "unavailable", times=3)
     assert repair.plan().state == State.READY
+
+
+def test_a_base_that_cannot_be_read_fails_no_plan_that_reads_all(
+    repair: Repairing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
+    repair.add(X, Y, Z)
+    repair.repository.store.fail("get", "unavailable", name=names.base(ident_of(Y)), times=FOR_GOOD)
+    plan = repair.plan(percent=100)
+    assert (plan.state, plan.counts, plan.wanting) == (State.READY, {"corrupt-base": 1}, 1)
+    assert repair.findings(plan)[0].ident == ident_of(Y)
+    assert damage.known(repair.repository.service.writer.disk).damaged[ident_of(Y)].kind == "unreadable"
+    repair.repository.store.heal()
+    assert repair.plan(percent=100).found == 0
+    caplog.clear()
 
 
 def test_marks_that_somebody_left_are_cleared_without_any_plan(repair: Repairing) -> None:

@@ -21,7 +21,7 @@ from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectStore
-from imagerepo.testing.faulty import FaultyStore
+from imagerepo.testing.faulty import FOR_GOOD, Fault, FaultyStore
 from tests.catalogue import rows
 from tests.reconcile.drift import Shuffled, X, Y, Z, add_row, ident_of, put, put_derivative
 
@@ -241,9 +241,38 @@ def test_a_store_that_fails_is_no_store_that_has_lost_something(store: FaultySto
     add_row(X)
     add_row(Y)
     put(store, Y)
-    store.fail("stat", "unavailable", times=2)
+    for op in ("stat", "get"):
+        store.fail(op, "unavailable", times=FOR_GOOD)
     with pytest.raises(StoreUnavailable):
         survey(store)
+
+
+@pytest.mark.parametrize("fault", ["unavailable", "truncated"])
+def test_a_base_that_cannot_be_read_while_others_can_is_corrupt_and_left(store: FaultyStore, fault: Fault) -> None:
+    ident = add_row(X)
+    add_row(Y)
+    for content in (X, Y):
+        put(store, content)
+    store.fail("get", fault, name=names.base(ident), times=FOR_GOOD)
+    (finding,) = survey(store, percent=100)
+    assert told([finding]) == [(Code.CORRUPT_BASE, ident, Action.NONE)]
+    assert "can't be read" in finding.detail
+    store.heal()
+    assert survey(store, percent=100) == []
+
+
+def test_a_base_of_which_the_store_answers_nothing_is_not_taken_for_lost(store: FaultyStore) -> None:
+    ident = add_row(X)
+    store.fail("stat", "unavailable", name=names.base(ident), times=FOR_GOOD)
+    assert told(survey(store)) == [(Code.CORRUPT_BASE, ident, Action.NONE)]
+
+
+def test_a_store_that_lets_nobody_read_has_no_corrupt_bases(store: FaultyStore) -> None:
+    add_row(X)
+    put(store, X)
+    store.fail("get", "unavailable", times=FOR_GOOD)
+    with pytest.raises(StoreUnavailable):
+        survey(store, percent=100)
 
 
 def test_it_goes_on_from_where_it_was_broken_off(store: FaultyStore, backend: MemoryStore) -> None:

@@ -34,7 +34,7 @@ from imagerepo.sessions.models import State, UploadSession
 from imagerepo.sessions.service import current
 
 UNDER_WAY = (State.COMMITTING, State.MERGED)
-KINDS = ("corrupt", "missing")
+KINDS = ("corrupt", "missing", "unreadable")
 Labelled = tuple[str, float]
 
 

@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 
 class Damage(Frozen):
-    """A base that is not what its name says, or not there."""
+    """A base that is not what its name says, not there, or not to be read while other objects are."""
 
-    kind: Literal["corrupt", "missing"]
+    kind: Literal["corrupt", "missing", "unreadable"]
     found_at: datetime
     detail: str
 

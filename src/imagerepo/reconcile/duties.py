@@ -101,7 +101,8 @@ class Checks:
         service = self._service
         try:
             if self._fixity is None:
-                self._fixity = Fixity(service.store, service.writer.disk, days=service.config.fixity_days)
+                days = service.config.fixity_days
+                self._fixity = Fixity(service.store, service.writer.disk, days=days, stop=service.stop)
             self._fixity.look()
         except StoreError as error:
             log.warning("the bases can't be checked now: %s", error)

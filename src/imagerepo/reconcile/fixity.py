@@ -10,6 +10,7 @@ reads. The database is not written. No truth rests on the object: with an older 
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
@@ -17,9 +18,11 @@ from typing import Any, TypeAlias
 
 from imagerepo.durability import damage
 from imagerepo.durability.damage import Damage, Report, Round
+from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Disk
 from imagerepo.errors import ObjectNotFound
 from imagerepo.reconcile import rows
+from imagerepo.reconcile.asking import QUESTIONS, Failing, ask
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.reading import hash_object
@@ -35,6 +38,8 @@ AGAIN_SECONDS = 600.0
 IDENTS = 1 << 256
 """How many idents there can be."""
 
+_ONCE = Patience(most_questions=1)
+
 Now: TypeAlias = Callable[[], datetime]
 
 
@@ -46,11 +51,21 @@ class Fixity:
     """Checks bases at the pace that `days` asks for. One process of a data folder at a time has one.
 
     Making one raises StoreError where the store can't be asked for its report: that must not be overwritten.
-    A look takes up to AT_ONCE bases that are due; a process that was away catches up look by look.
+    A look takes up to AT_ONCE bases that are due; a process that was away catches up look by look. When `stop` is set
+    it ends, with Stopped.
     """
 
-    def __init__(self, store: ObjectStore, disk: Disk, *, days: float, now: Now = _utc_now) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        disk: Disk,
+        *,
+        days: float,
+        now: Now = _utc_now,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._store, self._disk, self._now = store, disk, now
+        self._patience = Patience(stop=stop, most_questions=QUESTIONS)
         self._length = timedelta(days=days)
         begun = damage.learn(disk, store)
         self._round, self._last, self._told = begun.round, begun.last, begun.damaged
@@ -85,7 +100,7 @@ class Fixity:
         share = (self._now() - current.began_at) / self._length
         batch = list(islice(_due(current, share), AT_ONCE))
         for row in batch:
-            read = judge(self._store, self._disk, row.ident, now=self._now)
+            read = judge(self._store, self._disk, row.ident, patience=self._patience, now=self._now)
             current = self._round = _further(current, row.ident, read)
         if share >= 1 and len(batch) < AT_ONCE:
             self._end(current)
@@ -112,22 +127,28 @@ class Fixity:
         self._saved, self._told = self._now(), saved.damaged
 
 
-def judge(store: ObjectStore, disk: Disk, ident: str, *, now: Now = _utc_now) -> int:
-    """Read one base, and note what is known of it now; how many bytes were read. Raises StoreError."""
-    found, read = _look_at(store, ident, now)
+def judge(store: ObjectStore, disk: Disk, ident: str, *, patience: Patience = _ONCE, now: Now = _utc_now) -> int:
+    """Read one base, and note what is known of it now; how many bytes were read.
+
+    Raises StoreError where the store fails, and not the base alone.
+    """
+    found, read = _look_at(store, ident, patience, now)
     damage.note(disk, ident, found)
     return read
 
 
-def _look_at(store: ObjectStore, ident: str, now: Now) -> tuple[Damage | None, int]:
+def _look_at(store: ObjectStore, ident: str, patience: Patience, now: Now) -> tuple[Damage | None, int]:
     name = names.base(ident)
     with step("fixity.check"):
         try:
-            digest, read = hash_object(store, name, newest=True)
+            answer = ask(store, lambda: hash_object(store, name, newest=True), patience)
         except ObjectNotFound:
             if not rows.merged([ident]):
                 return None, 0  # purged this moment, and perhaps staged again
             return Damage(kind="missing", found_at=now(), detail=f"{name} is not in the store"), 0
+    if isinstance(answer, Failing):
+        return Damage(kind="unreadable", found_at=now(), detail=f"other objects can be read: {answer.why}"), 0
+    digest, read = answer
     if digest == ident:
         return None, read
     detail = f"{name} has {counted(read, 'byte')} with the SHA-256 {digest}"

@@ -56,6 +56,10 @@ def corrupt(row: Row, how: str) -> Finding:
     return Finding(Code.CORRUPT_BASE, row.ident, names.base(row.ident), Action.NONE, detail, wanting=row.current)
 
 
+def unreadable(row: Row, why: str) -> Finding:
+    return corrupt(row, f"it can't be read, and other objects can: {why}")
+
+
 def foreign(info: ObjectInfo) -> Finding:
     detail = f"not a name of this service's; {counted(info.size, 'byte')}, written {_moment(info)}; it is left alone"
     return Finding(Code.FOREIGN_OBJECT, None, info.name, Action.NONE, detail, wanting=False)

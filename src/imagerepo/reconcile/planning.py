@@ -10,15 +10,13 @@ from imagerepo.durability import ancestry, damage
 from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.errors import StoreError
 from imagerepo.reconcile import fixity, spooled
+from imagerepo.reconcile.asking import QUESTIONS
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.plans import Plan, Plans, State
 from imagerepo.reconcile.survey import Survey, strangers
 from imagerepo.sessions.service import Service
 from imagerepo.testing.failpoints import step
 from imagerepo.wording import counted
-
-QUESTIONS = 5
-"""How often the store is asked one thing, before the planning breaks off and is tried again later."""
 
 
 def carry_out(service: Service, plans: Plans, plan: Plan) -> Plan:

@@ -11,16 +11,17 @@ import random
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 from imagerepo.durability.settle import Patience, Stopped
-from imagerepo.errors import ObjectNotFound
+from imagerepo.errors import ObjectNotFound, StoreError
+from imagerepo.reconcile.asking import Failing, ask
 from imagerepo.reconcile.findings import Finding
-from imagerepo.reconcile.found import Stored, agrees, corrupt, difference, foreign, missing, of_orphan
+from imagerepo.reconcile.found import Stored, agrees, corrupt, difference, foreign, missing, of_orphan, unreadable
 from imagerepo.reconcile.rows import CHUNK, Row, referred_to, rows
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
@@ -55,7 +56,8 @@ class Survey:
     """Walks store and rows. `before`: what was written since is too young to be an orphan.
 
     `percent` of the bases are read and hashed (0 to 100), and those of all `suspects`. A store that does not answer
-    raises StoreError as soon as `patience` ends; whoever calls goes on from the last batch.
+    raises StoreError as soon as `patience` ends; whoever calls goes on from the last batch. A base that can't be read
+    while the store answers is a finding.
     """
 
     def __init__(
@@ -130,23 +132,27 @@ class Survey:
         info = self._stat(row.ident)
         if info is None:
             return missing(row)
+        if isinstance(info, Failing):
+            return unreadable(row, info.why)
         return None if agrees(info, row) else corrupt(row, difference(info, row))
 
     def _read(self, row: Row) -> Finding | None:
         """Hash the base; where that is not its name, once more from the newest copy."""
         name = names.base(row.ident)
-        for newest in (False, True):
-            try:
-                found, _ = self._patience.ask(partial(hash_object, self._store, name, newest=newest))
-            except ObjectNotFound:
-                return self._look(row)
-            if found == row.ident:
+        with suppress(StoreError):
+            if hash_object(self._store, name)[0] == row.ident:
                 return None
-        return corrupt(row, f"its bytes have the SHA-256 {found}")
-
-    def _stat(self, ident: str) -> ObjectInfo | None:
         try:
-            return self._patience.ask(lambda: self._store.stat(names.base(ident), newest=True))
+            found = ask(self._store, lambda: hash_object(self._store, name, newest=True), self._patience)
+        except ObjectNotFound:
+            return self._look(row)
+        if isinstance(found, Failing):
+            return unreadable(row, found.why)
+        return None if found[0] == row.ident else corrupt(row, f"its bytes have the SHA-256 {found[0]}")
+
+    def _stat(self, ident: str) -> ObjectInfo | Failing | None:
+        try:
+            return ask(self._store, lambda: self._store.stat(names.base(ident), newest=True), self._patience)
         except ObjectNotFound:
             return None
 

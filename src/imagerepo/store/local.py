@@ -98,9 +98,10 @@ class LocalStore:
         try:
             if newest:
                 self._settle("get", name, path)
-            info = _info(name, os.fstat(file.fileno()))
-            begin, length = clip(info, byte_range)
-            file.seek(begin)
+            with _translated("get", name):
+                info = _info(name, os.fstat(file.fileno()))
+                begin, length = clip(info, byte_range)
+                file.seek(begin)
         except BaseException:
             file.close()
             raise

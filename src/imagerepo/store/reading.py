@@ -29,7 +29,11 @@ class FileReader:
 
     def read(self, size: int = -1, /) -> bytes:
         wanted = self._left if size < 0 else min(size, self._left)
-        chunk = self._file.read(wanted)
+        try:
+            chunk = self._file.read(wanted)
+        except OSError as error:
+            name = self.info.name
+            raise StoreUnavailable(f"get {name}: {error.strerror}", op="get", name=name) from error
         if len(chunk) < wanted:
             raise ended_early(self.info.name, self._left - len(chunk))
         self._left -= len(chunk)

@@ -13,7 +13,7 @@ import pytest
 
 from imagerepo.catalogue.models import Condemned
 from imagerepo.durability import damage
-from imagerepo.errors import StoreUnavailable
+from imagerepo.errors import Damaged, StoreUnavailable
 from imagerepo.reconcile import carrying, orders, purge
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.plans import State
@@ -23,7 +23,7 @@ from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectInfo
-from imagerepo.testing.faulty import FOR_GOOD
+from imagerepo.testing.faulty import FOR_GOOD, Op
 from tests.reconcile.drift import ORPHAN, X, Y, Z, ident_of, put, put_derivative
 from tests.reconcile.repairing import Repairing, names_of, repairing
 
@@ -165,7 +165,7 @@ def test_many_foreign_names_are_told_once_though_the_planning_breaks_off_among_t
         assert plan.counts == {"foreign-object": len(foreign)}
 
 
-def test_a_store_that_fails_for_long_fails_the_plan(
+def test_a_store_that_refuses_for_good_fails_the_plan(
     repair: Repairing, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
@@ -178,13 +178,75 @@ def test_a_store_that_fails_for_long_fails_the_plan(
     assert repair.plan().state == State.READY
 
 
-def test_a_store_that_fails_for_a_while_is_asked_again(
-    repair: Repairing, impatient: None, monkeypatch: pytest.MonkeyPatch
+def look_for_long(repair: Repairing) -> None:
+    for _ in range(2 * carrying.TRIES):
+        repair.runner.look()
+
+
+@pytest.mark.parametrize(("op", "percent"), [("list", 0.0), ("get", 100.0)])
+def test_a_plan_waits_for_a_store_that_does_not_answer_however_long(
+    repair: Repairing, impatient: None, monkeypatch: pytest.MonkeyPatch, op: Op, percent: float
 ) -> None:
     monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
     repair.add(X)
-    repair.repository.store.fail("list", "unavailable", times=3)
-    assert repair.plan().state == State.READY
+    repair.repository.store.fail(op, "unavailable", times=FOR_GOOD)
+    plan = orders.plan(repair.repository.service.writer.disk, percent=percent)
+    look_for_long(repair)
+    waiting = repair.plans.find(plan.id)
+    assert waiting.state == State.PLANNING
+    assert "waits for the store" in (waiting.reason or "") and "503" in (waiting.reason or "")
+    repair.repository.store.heal()
+    plan = repair.done(plan)
+    assert (plan.state, plan.reason) == (State.READY, None)
+
+
+@pytest.mark.parametrize("when", ["before a HEAD", "before a DELETE"])
+def test_an_apply_waits_for_a_store_that_does_not_answer_however_long(
+    repair: Repairing, impatient: None, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
+    repair.add(X, Y, Z)
+    repair.lose(ident_of(Y))
+    put(repair.repository.store, ORPHAN)
+    put_derivative(repair.repository.store, ORPHAN)
+    plan = repair.order(repair.plan(), force=True)
+    silent: list[Op] = ["stat", "get", "delete"] if when == "before a HEAD" else ["get", "delete"]
+    for op in silent:
+        repair.repository.store.fail(op, "unavailable", times=FOR_GOOD)
+    look_for_long(repair)
+    waiting = repair.plans.find(plan.id)
+    assert (waiting.state, waiting.outcomes) == (State.APPLYING, {})
+    assert "waits for the store" in (waiting.reason or "")
+    repair.repository.store.heal()
+    plan = repair.done(plan)
+    assert (plan.state, plan.outcomes, plan.reason) == (State.DONE, {"deleted": 2, "removed": 1}, None)
+
+
+def test_one_object_that_fails_for_good_holds_up_no_apply(
+    repair: Repairing, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
+    repair.add(X, Y, Z)
+    repair.lose(ident_of(Y))
+    put(repair.repository.store, ORPHAN)
+    plan = repair.order(repair.plan(), force=True)
+    for ident in (ident_of(ORPHAN), ident_of(Y)):
+        repair.repository.store.fail("stat", "unavailable", name=names.base(ident), times=FOR_GOOD)
+    plan = repair.done(plan)
+    assert (plan.state, plan.outcomes) == (State.DONE, {"failed": 1, "removed": 0})
+    assert ident_of(Y) in repair.live()
+
+
+def test_a_chain_that_cannot_be_read_fails_the_plan(
+    repair: Repairing, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Iterator[ObjectInfo]:
+        raise Damaged("the chain is broken")
+
+    repair.add(X)
+    monkeypatch.setattr("imagerepo.durability.ancestry.unreachable", broken)
+    plan = repair.plan()
+    assert (plan.state, plan.reason) == (State.FAILED, "it broke off 5 times: the chain is broken")
 
 
 def test_a_base_that_cannot_be_read_fails_no_plan_that_reads_all(

@@ -99,6 +99,8 @@ def _awaited(hand: Writer, plans: Plans, plan: Plan, doing: str) -> Plan:
             hand.check_writable()
             before, plan = plan, plans.find(plan.id)
             progress(plan.summary["progress"]["done"], plan.summary["progress"]["total"])
+            if plan.under_way and plan.reason and plan.reason != before.reason:
+                note(f"imagerepo: {plan.reason}")
             if plan != before:
                 changed = time.monotonic()
             elif time.monotonic() - changed > SILENCE_SECONDS:

@@ -13,6 +13,7 @@ from imagerepo.catalogue.models import AuditEntry
 from imagerepo.durability.settle import Stopped
 from imagerepo.errors import InDoubt, ObjectNotFound, StoreError
 from imagerepo.reconcile import removing, spooled
+from imagerepo.reconcile.asking import see_that_it_answers
 from imagerepo.reconcile.deletion import BATCH, Deleter, Outcome
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.plans import Plan, Plans, State
@@ -52,9 +53,7 @@ class Applying:
         for end, batch in self._batches(plan):
             if self._service.stop.is_set():
                 raise Stopped
-            outcomes = Counter(plan.outcomes)
-            for code, how in self._how.items():
-                outcomes += how([finding for finding in batch if finding.code == code])
+            outcomes = Counter(plan.outcomes) + self._carry_out(batch)
             applied = plan.applied + sum(finding.action != Action.REMOVE_ROW for finding in batch)
             plan = self._plans.save(plan.having(applied=applied, applied_bytes=end, outcomes=dict(outcomes)))
         plan = removing.remove_rows(self._service, self._plans, plan, self._threads)
@@ -77,6 +76,24 @@ class Applying:
         found = self._plans.findings(plan, plan.applied_bytes)
         while batch := list(islice(found, BATCH)):
             yield batch[-1][0], [finding for _, finding in batch if finding.actionable]
+
+    def _carry_out(self, batch: Sequence[Finding]) -> Counter[str]:
+        """What became of a batch. Raises StoreError where all of one kind failed, as the store does not answer."""
+        outcomes: Counter[str] = Counter()
+        for code, how in self._how.items():
+            found = [finding for finding in batch if finding.code == code]
+            became = how(found)
+            if _all_failed(became):
+                self._see_that_stores_answer()
+                became = how(found)  # they may have failed until a moment ago
+            if _all_failed(became):
+                self._see_that_stores_answer()
+            outcomes += became
+        return outcomes
+
+    def _see_that_stores_answer(self) -> None:
+        for store in (self._service.store, self._service.writer.store):
+            see_that_it_answers(store)
 
     def _orphan_bases(self, found: list[Finding]) -> Counter[str]:
         idents = [finding.ident for finding in found if finding.ident]
@@ -117,6 +134,10 @@ def _swept(store: ObjectStore, name: str, before: datetime) -> Outcome:
         except StoreError:
             return Outcome.FAILED
     return Outcome.DELETED
+
+
+def _all_failed(outcomes: Counter[str]) -> bool:
+    return outcomes.keys() == {str(Outcome.FAILED)}
 
 
 def _counted(outcome: Outcome, number: int) -> Counter[str]:

@@ -11,6 +11,7 @@ import time
 from imagerepo.errors import Fenced
 from imagerepo.reconcile import planning
 from imagerepo.reconcile.applying import Applying
+from imagerepo.reconcile.asking import FOR_NOW
 from imagerepo.reconcile.deletion import Deleter
 from imagerepo.reconcile.plans import Plan, Plans, State
 from imagerepo.sessions.service import Service
@@ -18,7 +19,7 @@ from imagerepo.sessions.service import Service
 RETRY_SECONDS = 5.0
 """Until a plan that broke off is gone on with."""
 TRIES = 5
-"""How often a plan may break off at one checkpoint, before it has failed."""
+"""How often a plan may break off at one checkpoint, before it has failed. For a store without answer it waits."""
 KEPT_SECONDS = 7 * 86400.0
 """How long a plan is kept after its last change."""
 
@@ -61,11 +62,14 @@ class Carrier:
     def _carry_out(self, plan: Plan) -> None:
         try:
             if plan.state == State.PLANNING:
-                planning.carry_out(self._service, self._plans, plan)
+                planning.carry_out(self._service, self._plans, plan.having(reason=None))
             else:
-                self._apply(plan)
+                self._apply(plan.having(reason=None))
         except Fenced:
             raise
+        except FOR_NOW as error:
+            log.warning("plan %s waits for the store: %s", plan.id, error)
+            self._wait(plan, error)
         except Exception as error:
             log.warning("plan %s broke off: %s", plan.id, error, exc_info=True)
             self._note_failure(plan, error)
@@ -77,10 +81,17 @@ class Carrier:
         finally:
             applying.close()
 
+    def _wait(self, before: Plan, error: Exception) -> None:
+        """Go on later, however long the store does not answer; whoever asks for the plan is told why."""
+        self._not_before = time.monotonic() + RETRY_SECONDS
+        now = self._plans.find(before.id)
+        if now.reason is None:
+            self._plans.save(now.having(reason=f"it waits for the store: {error}"))
+
     def _note_failure(self, before: Plan, error: Exception) -> None:
         """Wait a little; a plan that does not get on any more has failed."""
         self._not_before = time.monotonic() + RETRY_SECONDS
-        now = self._plans.find(before.id)
+        now = self._plans.find(before.id).having(reason=None)
         tries = self._broken[1] + 1 if self._broken and self._broken[0] == now else 1
         self._broken = (now, tries)
         if tries >= TRIES:

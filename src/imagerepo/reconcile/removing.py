@@ -9,6 +9,7 @@ from itertools import islice
 
 from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.errors import CommitFailed, Conflicted, NothingToCommit, NotInSession, ObjectNotFound, SessionNotFound
+from imagerepo.reconcile.asking import QUESTIONS, ask
 from imagerepo.reconcile.deletion import BATCH
 from imagerepo.reconcile.findings import Action
 from imagerepo.reconcile.plans import Plan, Plans
@@ -74,9 +75,9 @@ def _stage(
 
 
 def _is_lost(service: Service, ident: str) -> bool:
-    patience = Patience(stop=service.stop, most_questions=5)
+    patience = Patience(stop=service.stop, most_questions=QUESTIONS)
     try:
-        patience.ask(lambda: service.store.stat(names.base(ident), newest=True))
+        ask(service.store, lambda: service.store.stat(names.base(ident), newest=True), patience)
     except ObjectNotFound:
         return True
     return False

@@ -19,6 +19,7 @@ from imagerepo.reconcile.survey import Survey, strangers
 from imagerepo.sessions.models import StagedImage, UploadSession
 from imagerepo.store import names
 from imagerepo.store.door import Door
+from imagerepo.store.local import LocalStore
 from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.faulty import FOR_GOOD, Fault, FaultyStore
@@ -174,6 +175,16 @@ def test_only_reading_shows_that_bytes_are_others_where_the_store_knows_no_md5(
     put(store, b"same len", names.base(ident))
     put(store, Y)
     assert survey(store) == []
+    (finding,) = survey(store, percent=100)
+    assert told([finding]) == [(Code.CORRUPT_BASE, ident, Action.NONE)]
+    assert ident_of(b"same len") in finding.detail
+
+
+def test_what_a_listing_does_not_show_is_read_too(tmp_path: Path) -> None:
+    store = FaultyStore(Door(LocalStore(tmp_path / "store")))  # which knows no MD5: a HEAD shows nothing wrong
+    ident = add_row(X)
+    put(store, b"same len", names.base(ident))
+    store.fail("list", "lagging")
     (finding,) = survey(store, percent=100)
     assert told([finding]) == [(Code.CORRUPT_BASE, ident, Action.NONE)]
     assert ident_of(b"same len") in finding.detail

@@ -111,15 +111,19 @@ class Survey:
         if row is None:
             if stored:
                 batch.orphans.append(stored)
-        elif stored is None or stored.base is None or not agrees(stored.base, row):
+            return
+        if stored is None or stored.base is None or not agrees(stored.base, row):
             batch.doubtful.append(row)
-        elif row.ident in self._suspects or (self._percent and self._chance() * 100 < self._percent):
+        if row.ident in self._suspects or (self._percent and self._chance() * 100 < self._percent):
             batch.to_read.append(row)
 
     def _confirmed(self, batch: _Batch, upto: str, foreign: list[Finding]) -> Surveyed:
         found = [*foreign, *self._orphans(batch.orphans)]
-        found += filter(None, self._each(self._look, batch.doubtful))
-        found += filter(None, self._each(self._read, batch.to_read))
+        looked_at = list(filter(None, self._each(self._look, batch.doubtful)))
+        told = {finding.ident for finding in looked_at}
+        # Of what the listing shows late, too, only reading shows whether it is whole.
+        read = self._each(self._read, [row for row in batch.to_read if row.ident not in told])
+        found += [*looked_at, *filter(None, read)]
         return Surveyed(upto, batch.rows, found, whole=batch.told <= _end_of(upto))
 
     def _orphans(self, candidates: list[Stored]) -> Iterator[Finding]:

@@ -21,10 +21,11 @@ from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.local import LocalStore
 from imagerepo.store.memory import MemoryStore
-from imagerepo.store.objects import ObjectStore
+from imagerepo.store.objects import ObjectInfo, ObjectStore
 from imagerepo.testing.faulty import FOR_GOOD, Fault, FaultyStore
 from tests.catalogue import rows
 from tests.reconcile.drift import Shuffled, X, Y, Z, add_row, ident_of, put, put_derivative
+from tests.reconcile.pausing import in_thread
 
 LATER = timedelta(hours=1)
 
@@ -110,6 +111,30 @@ def test_a_live_image_that_the_store_has_lost_is_to_be_removed(store: FaultyStor
     put(store, Y)
     put_derivative(store, X)
     assert told(survey(store)) == [(Code.MISSING_BASE, lost, Action.REMOVE_ROW)]
+
+
+class Purging(FaultyStore):
+    """Whoever asks for a base learns that it is gone, and by then its rows are, too."""
+
+    def stat(self, name: str, *, newest: bool = False) -> ObjectInfo:
+        self.delete([name])
+        in_thread(ImageVersion.objects.all().delete)
+        return super().stat(name, newest=newest)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_of_an_image_that_is_purged_while_it_is_looked_at_no_base_is_missing(
+    backend: MemoryStore, listed: bool
+) -> None:
+    store = Purging(Door(backend))
+    ident = add_row(X)
+    put(store, X)
+    if listed:
+        store.fail("get", "absent", name=names.base(ident), times=FOR_GOOD)
+    else:
+        store.fail("list", "lagging")
+    assert survey(store, percent=100) == []
+    assert ("delete", names.base(ident)) in store.calls
 
 
 def test_an_image_of_older_revisions_that_the_store_has_lost_is_told_and_left(store: FaultyStore) -> None:

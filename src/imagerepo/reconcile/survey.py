@@ -20,9 +20,9 @@ from typing import TypeVar
 from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.errors import ObjectNotFound, StoreError
 from imagerepo.reconcile.asking import Failing, ask
-from imagerepo.reconcile.findings import Finding
+from imagerepo.reconcile.findings import Code, Finding
 from imagerepo.reconcile.found import Stored, agrees, corrupt, difference, foreign, missing, of_orphan, unreadable
-from imagerepo.reconcile.rows import CHUNK, Row, referred_to, rows
+from imagerepo.reconcile.rows import CHUNK, Row, merged, referred_to, rows
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
 from imagerepo.store.reading import hash_object
@@ -123,7 +123,7 @@ class Survey:
         told = {finding.ident for finding in looked_at}
         # Of what the listing shows late, too, only reading shows whether it is whole.
         read = self._each(self._read, [row for row in batch.to_read if row.ident not in told])
-        found += [*looked_at, *filter(None, read)]
+        found += _of_images_that_are_left([*looked_at, *filter(None, read)])
         return Surveyed(upto, batch.rows, found, whole=batch.told <= _end_of(upto))
 
     def _orphans(self, candidates: list[Stored]) -> Iterator[Finding]:
@@ -201,6 +201,12 @@ class _Batch:
         del self.foreign[: len(taken)]
         self.told = taken[-1].name if taken else self.told
         return [foreign(info) for info in taken]
+
+
+def _of_images_that_are_left(findings: list[Finding]) -> Iterator[Finding]:
+    """Of an image that was purged since its row was read no base is missing."""
+    left = merged([finding.ident for finding in findings if finding.code == Code.MISSING_BASE and finding.ident])
+    return (finding for finding in findings if finding.code != Code.MISSING_BASE or finding.ident in left)
 
 
 def _end_of(ident: str) -> str:

@@ -249,6 +249,20 @@ def test_a_chain_that_cannot_be_read_fails_the_plan(
     assert (plan.state, plan.reason) == (State.FAILED, "it broke off 5 times: the chain is broken")
 
 
+def test_of_a_plan_that_reads_all_a_death_costs_a_few_hundred_reads(repair: Repairing, impatient: None) -> None:
+    repair.add(*(b"image %d" % number for number in range(250)))
+    store = repair.repository.store
+    store.fail("get", "refused", call=211, times=FOR_GOOD)
+    plan = orders.plan(repair.repository.service.writer.disk, percent=100)
+    repair.runner.look()
+    assert repair.plans.find(plan.id).summary["progress"] == {"stage": "planning", "done": 200, "total": 250}
+    store.heal()
+    store.calls.clear()
+    repair.die()
+    assert repair.done(plan).state == State.READY
+    assert [op for op, name in store.calls if name.startswith(names.IMAGES)].count("get") == 50
+
+
 def test_a_base_that_cannot_be_read_fails_no_plan_that_reads_all(
     repair: Repairing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,10 +13,14 @@ from imagerepo.reconcile import fixity, spooled
 from imagerepo.reconcile.asking import QUESTIONS
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.plans import Plan, Plans, State
+from imagerepo.reconcile.rows import CHUNK
 from imagerepo.reconcile.survey import Survey, strangers
 from imagerepo.sessions.service import Service
 from imagerepo.testing.failpoints import step
 from imagerepo.wording import counted
+
+READ_AT_ONCE = 200
+"""About as many bases are read between two checkpoints: some minutes' work, where they are large."""
 
 
 def carry_out(service: Service, plans: Plans, plan: Plan) -> Plan:
@@ -31,6 +35,7 @@ def carry_out(service: Service, plans: Plans, plan: Plan) -> Plan:
         before=before,
         patience=patience,
         percent=plan.percent,
+        chunk=_chunk(plan.percent),
         suspects=damage.known(service.writer.disk).damaged.keys(),
         stop=service.stop,
     )
@@ -47,6 +52,11 @@ def carry_out(service: Service, plans: Plans, plan: Plan) -> Plan:
             return plans.append(plan, _beside_images(service, patience), state=State.READY)
     finally:
         survey.close()
+
+
+def _chunk(percent: float) -> int:
+    """Images between two checkpoints."""
+    return max(1, min(CHUNK, int(READ_AT_ONCE * 100 / percent))) if percent else CHUNK
 
 
 def _judge_corrupt(service: Service, findings: Iterable[Finding]) -> None:

@@ -8,13 +8,17 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from imagerepo.durability import damage, settle
+from imagerepo.durability.state import Disk
 from imagerepo.errors import StoreUnavailable
+from imagerepo.files import write_durably
+from imagerepo.reconcile import fixity
 from imagerepo.reconcile.asking import QUESTIONS
-from imagerepo.reconcile.fixity import AT_ONCE, Fixity, judge
+from imagerepo.reconcile.fixity import AGAIN_AT_ONCE, AT_ONCE, Fixity, judge
 from imagerepo.store import names
 from imagerepo.testing.faults import FOR_GOOD, Fault
 from tests.sessions.workers import Worker
@@ -157,7 +161,7 @@ def test_it_goes_on_where_it_was_after_the_loss_of_the_disk(
 
 def test_of_one_byte_no_bytes_are_told(worker: Worker, idents: list[str], caplog: pytest.LogCaptureFixture) -> None:
     overwrite(worker, idents[0], b"?")
-    judge(worker.images, worker.writer.disk, idents[0])
+    judge(worker.images, worker.writer.disk, [idents[0]])
     found = damage.of(worker.writer.disk, idents[0])
     assert found is not None and " has 1 byte with the SHA-256 " in found.detail
     caplog.clear()
@@ -167,7 +171,7 @@ def test_what_is_staged_and_not_yet_in_the_store_is_not_missed(worker: Worker) -
     """It was purged while a round came to it, say, and is added again."""
     worker.stage(b"it comes")
     ident = hashlib.sha256(b"it comes").hexdigest()
-    judge(worker.images, worker.writer.disk, ident)
+    judge(worker.images, worker.writer.disk, [ident])
     assert damage.of(worker.writer.disk, ident) is None
 
 
@@ -259,6 +263,62 @@ def test_a_report_that_cannot_be_read_now_is_not_overwritten(
     caplog.clear()
 
 
+def test_of_thousands_that_are_damaged_a_part_is_asked_after_at_once_and_checking_goes_on(
+    worker: Worker,
+    idents: list[str],
+    new_fixity: Callable[[], Fixity],
+    calendar: Calendar,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lost = damage.Damage(kind="missing", found_at=calendar.now, detail="of an image that was purged")
+    others = [f"{number:064x}" for number in range(AGAIN_AT_ONCE)]
+    damage.note(worker.writer.disk, dict.fromkeys([*others, *idents], lost))
+    checks = new_fixity()
+    checks.look()
+    assert set(checks.report.damaged) == set(idents)
+    calendar.now += timedelta(days=100)
+    worker.images.calls.clear()
+    checks.look()
+    read = [name for op, name in worker.images.calls if op == "get"]
+    assert read == [names.base(ident) for ident in [*idents, *idents[:AT_ONCE]]]
+    assert checks.report.damaged == {}
+    caplog.clear()
+
+
+def test_what_a_look_finds_is_noted_at_once(
+    worker: Worker,
+    idents: list[str],
+    new_fixity: Callable[[], Fixity],
+    calendar: Calendar,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The whole report is written anew: with thousands in it that takes a while."""
+    monkeypatch.setattr(fixity, "NOTE_SECONDS", 60.0)
+    for ident in idents:
+        overwrite(worker, ident, b"rotten")
+    checks = new_fixity()
+    checks.look()
+    calendar.now += timedelta(days=100)
+    written = watched(worker.writer.disk, monkeypatch)
+    checks.look()
+    assert len(checks.report.damaged) == AT_ONCE
+    assert len(written) == 2, "once with what was found, and once to be saved"
+    caplog.clear()
+
+
+def watched(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every time from now on that the report is written on this disk."""
+    written: list[Path] = []
+
+    def write(path: Path, content: bytes) -> None:
+        written.append(path)
+        write_durably(path, content)
+
+    monkeypatch.setattr(damage, "write_durably", write)
+    return written
+
+
 def test_what_this_disk_and_the_store_know_is_put_together(
     worker: Worker,
     idents: list[str],
@@ -270,6 +330,6 @@ def test_what_this_disk_and_the_store_know_is_put_together(
     a_round(new_fixity(), calendar)
     worker.writer.disk.fixity.unlink()
     overwrite(worker, idents[1], b"rotten too")
-    judge(worker.images, worker.writer.disk, idents[1])
+    judge(worker.images, worker.writer.disk, [idents[1]])
     assert set(new_fixity().report.damaged) == {idents[0], idents[1]}
     caplog.clear()

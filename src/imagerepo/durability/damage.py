@@ -8,7 +8,7 @@ sent again (sessions/bases.py).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Literal
@@ -72,16 +72,17 @@ def of(disk: Disk, ident: str) -> Damage | None:
     return known(disk).damaged.get(ident)
 
 
-def note(disk: Disk, ident: str, found: Damage | None) -> None:
-    """Let a base be known as damaged, or as whole: None."""
-    before = of(disk, ident)
-    if (found and found.kind) == (before and before.kind):
-        return
-    if found:
-        log.error("image %s is damaged: %s", ident, found.detail)
-    else:
-        log.info("image %s is damaged no more", ident)
-    change(disk, lambda report: report.model_copy(update={"damaged": _with(report.damaged, ident, found)}))
+def note(disk: Disk, found: Mapping[str, Damage | None]) -> None:
+    """Let bases be known as damaged, or as whole: None. All at once, as the whole report is written anew."""
+    before = known(disk).damaged
+    news = {ident: now for ident, now in found.items() if _kind(now) != _kind(before.get(ident))}
+    for ident, now in news.items():
+        if now:
+            log.error("image %s is damaged: %s", ident, now.detail)
+        else:
+            log.info("image %s is damaged no more", ident)
+    if news:
+        change(disk, lambda report: report.model_copy(update={"damaged": _with(report.damaged, news)}))
 
 
 def change(disk: Disk, how: Callable[[Report], Report]) -> Report:
@@ -121,9 +122,12 @@ def _newer(local: Report, stored: Report) -> Report:
     return later.model_copy(update={"damaged": {**earlier.damaged, **later.damaged}})
 
 
-def _with(damaged: dict[str, Damage], ident: str, found: Damage | None) -> dict[str, Damage]:
-    others = {key: value for key, value in damaged.items() if key != ident}
-    return others | {ident: found} if found else others
+def _with(damaged: dict[str, Damage], news: Mapping[str, Damage | None]) -> dict[str, Damage]:
+    return {ident: found for ident, found in {**damaged, **news}.items() if found}
+
+
+def _kind(found: Damage | None) -> str | None:
+    return found.kind if found else None
 
 
 @lru_cache(maxsize=4)

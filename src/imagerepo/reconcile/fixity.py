@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any, TypeAlias
@@ -35,6 +37,10 @@ SAVE_SECONDS = 60.0
 """How often the state goes into the store; so much of a round is done again after a death."""
 AGAIN_SECONDS = 600.0
 """How soon it is noticed that a damaged base was mended: until then it is not delivered."""
+AGAIN_AT_ONCE = 100
+"""Damaged bases asked after by one look, at most: of thousands the rest waits for the next, and checking goes on."""
+NOTE_SECONDS = 1.0
+"""How long what was found may wait to be noted: with thousands of damaged bases that takes a tenth of it."""
 IDENTS = 1 << 256
 """How many idents there can be."""
 
@@ -71,6 +77,7 @@ class Fixity:
         self._round, self._last, self._told = begun.round, begun.last, begun.damaged
         self._saved = now()
         self._looked_again = self._saved - timedelta(seconds=2 * AGAIN_SECONDS)
+        self._to_ask_after: list[str] = []
 
     @property
     def report(self) -> Report:
@@ -78,8 +85,7 @@ class Fixity:
 
     def look(self) -> int:
         """Check what is due now; how many that were. Raises StoreError: the same ones are due again."""
-        if self._damaged and self._now() - self._looked_again > timedelta(seconds=AGAIN_SECONDS):
-            self._look_again()
+        self._look_again()
         checked = self._check_what_is_due() if self._length else 0
         if self._damaged != self._told or (checked and self._now() - self._saved > timedelta(seconds=SAVE_SECONDS)):
             self._save()
@@ -90,18 +96,22 @@ class Fixity:
         return damage.known(self._disk).damaged
 
     def _look_again(self) -> None:
-        """Ask after what is damaged: somebody may have put it back, or purged it."""
-        self._looked_again = self._now()
-        for ident in list(self._damaged):
-            judge(self._store, self._disk, ident, now=self._now)
+        """Ask after what is damaged, a part of it: somebody may have put it back, or purged it."""
+        if not self._to_ask_after and self._now() - self._looked_again > timedelta(seconds=AGAIN_SECONDS):
+            self._looked_again = self._now()
+            self._to_ask_after = sorted(self._damaged)
+        part, self._to_ask_after = self._to_ask_after[:AGAIN_AT_ONCE], self._to_ask_after[AGAIN_AT_ONCE:]
+        judge(self._store, self._disk, part, now=self._now)
 
     def _check_what_is_due(self) -> int:
         current = self._round or self._begin()
         share = (self._now() - current.began_at) / self._length
         batch = list(islice(_due(current, share), AT_ONCE))
-        for row in batch:
-            read = judge(self._store, self._disk, row.ident, patience=self._patience, now=self._now)
-            current = self._round = _further(current, row.ident, read)
+        with closing(_Notes(self._disk)) as notes:
+            for row in batch:
+                found, read = _look_at(self._store, row.ident, self._patience, self._now)
+                notes.add(row.ident, found)
+                current = self._round = _further(current, row.ident, read)
         if share >= 1 and len(batch) < AT_ONCE:
             self._end(current)
         return len(batch)
@@ -113,8 +123,7 @@ class Fixity:
 
     def _end(self, current: Round) -> None:
         self._round, self._last = None, current.model_copy(update={"ended_at": self._now()})
-        for ident in self._damaged.keys() - rows.referred_to(self._damaged):
-            damage.note(self._disk, ident, None)
+        damage.note(self._disk, dict.fromkeys(self._damaged.keys() - rows.referred_to(self._damaged)))
         self._save()
 
     def _save(self) -> None:
@@ -127,14 +136,32 @@ class Fixity:
         self._saved, self._told = self._now(), saved.damaged
 
 
-def judge(store: ObjectStore, disk: Disk, ident: str, *, patience: Patience = _ONCE, now: Now = _utc_now) -> int:
-    """Read one base, and note what is known of it now; how many bytes were read.
+def judge(store: ObjectStore, disk: Disk, idents: Iterable[str], *, now: Now = _utc_now) -> None:
+    """Read bases, and note what is known of them now.
 
-    Raises StoreError where the store fails, and not the base alone.
+    Raises StoreError where the store fails, and not a base alone.
     """
-    found, read = _look_at(store, ident, patience, now)
-    damage.note(disk, ident, found)
-    return read
+    with closing(_Notes(disk)) as notes:
+        for ident in idents:
+            notes.add(ident, _look_at(store, ident, _ONCE, now)[0])
+
+
+class _Notes:
+    """Notes what is found of bases, several at once. None waits for long: somebody may mend it meanwhile."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._found: dict[str, Damage | None] = {}
+        self._noted_at = time.monotonic()
+
+    def add(self, ident: str, found: Damage | None) -> None:
+        self._found[ident] = found
+        if time.monotonic() - self._noted_at > NOTE_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        damage.note(self._disk, self._found)
+        self._found, self._noted_at = {}, time.monotonic()
 
 
 def _look_at(store: ObjectStore, ident: str, patience: Patience, now: Now) -> tuple[Damage | None, int]:

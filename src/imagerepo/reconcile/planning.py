@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from imagerepo.durability import ancestry, damage
 from imagerepo.durability.settle import Patience, Stopped
-from imagerepo.errors import StoreError
 from imagerepo.reconcile import fixity, spooled
 from imagerepo.reconcile.asking import QUESTIONS
 from imagerepo.reconcile.findings import Action, Code, Finding
@@ -62,12 +60,10 @@ def _chunk(percent: float) -> int:
 def _judge_corrupt(service: Service, findings: Iterable[Finding]) -> None:
     """Let them be known as damaged: not delivered, and taken when they are sent again.
 
-    Each is read once more: one that was found an hour ago may be mended by now.
+    Each is read once more: it may be mended by now. Raises StoreError.
     """
-    for finding in findings:
-        if finding.code == Code.CORRUPT_BASE and finding.ident:
-            with suppress(StoreError):
-                fixity.judge(service.store, service.writer.disk, finding.ident)
+    corrupt = (finding.ident for finding in findings if finding.code == Code.CORRUPT_BASE and finding.ident)
+    fixity.judge(service.store, service.writer.disk, corrupt)
 
 
 def _another_store(plan: Plan) -> str:

@@ -85,7 +85,7 @@ class Keeper:
         found, _ = hash_object(self._store, name, newest=True)
         if found != ident:
             raise StoreUnavailable(f"{name} was put again, and still has the SHA-256 {found}", op="get", name=name)
-        damage.note(self._disk, ident, None)
+        damage.note(self._disk, {ident: None})
 
 
 def _present(store: ObjectStore, name: str, size: int, md5: str) -> bool:

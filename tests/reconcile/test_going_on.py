@@ -211,8 +211,8 @@ def test_an_apply_waits_for_a_store_that_does_not_answer_however_long(
     put_derivative(repair.repository.store, ORPHAN)
     plan = repair.order(repair.plan(), force=True)
     silent: list[Op] = ["stat", "get", "delete"] if when == "before a HEAD" else ["get", "delete"]
-    for op in silent:
-        repair.repository.store.fail(op, "unavailable", times=FOR_GOOD)
+    for op in silent:  # whoever ships a record asks for epochs without end, and what is applied is noted by one first
+        repair.repository.store.fail(op, "unavailable", name=names.IMAGES if op == "stat" else "", times=FOR_GOOD)
     look_for_long(repair)
     waiting = repair.plans.find(plan.id)
     assert (waiting.state, waiting.outcomes) == (State.APPLYING, {})

@@ -226,7 +226,7 @@ def _last_seq(store: ObjectStore, epoch: int, writer: str, patience: Patience, w
     """The last record of an epoch, from its newest manifest on: those before may be pruned. -1: it has none."""
     while True:
         count = manifests(store, epoch, writer, patience)
-        manifest = _newest_of(count, store, epoch, writer, patience, without=without)
+        manifest = newest_manifest(store, epoch, writer, patience, count=count, without=without)
         first = manifest.seq + 1 if manifest else 0
         seq = first - 1 + _how_many(store, partial(_record_after, epoch, writer, first), patience)
         if not _exists(store, names.manifest(epoch, writer, count), patience):
@@ -257,28 +257,15 @@ def newest_manifest(
     writer: str,
     patience: Patience,
     *,
+    count: int | None = None,
     up_to: int | None = None,
     without: Collection[str] = (),
 ) -> Manifest | None:
-    """The newest base made in the background in this epoch, of a record up to the number `up_to`.
+    """The newest base made in the background in this epoch, of the first `count`, of a record up to the number `up_to`.
 
     Those whose names are in `without` don't count.
     """
-    count = manifests(store, epoch, writer, patience)
-    return _newest_of(count, store, epoch, writer, patience, up_to=up_to, without=without)
-
-
-def _newest_of(
-    count: int,
-    store: ObjectStore,
-    epoch: int,
-    writer: str,
-    patience: Patience,
-    *,
-    up_to: int | None = None,
-    without: Collection[str] = (),
-) -> Manifest | None:
-    for number in reversed(range(count)):
+    for number in reversed(range(manifests(store, epoch, writer, patience) if count is None else count)):
         name = names.manifest(epoch, writer, number)
         if name in without:
             continue

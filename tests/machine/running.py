@@ -56,10 +56,13 @@ def run(nursery: Nursery, coverage: Coverage, *, number: int, stories: int, kind
 
 def sweep_all(nursery: Nursery, coverage: Coverage) -> None:
     """Play a story for each failpoint, and each fault of the store, that chance has not met."""
-    for role, name in coverage.unmet():
-        for trouble in sweep.troubles(name):
-            if not coverage.ended[name] and not is_by_chance(name):
-                sweep.sweep(_story(nursery, coverage), role, name, trouble)
+    sought = set[str]()
+    while left := [each for each in coverage.unmet() if each[1] not in sought and not is_by_chance(each[1])]:
+        for role, name in left:  # the stories pass others that nobody has passed before
+            sought.add(name)
+            for trouble in sweep.troubles(name):
+                if not coverage.ended[name]:
+                    sweep.sweep(_story(nursery, coverage), role, name, trouble)
     for op, fault in sorted(faults() - coverage.faults.keys()):
         sweep.sweep_fault(_story(nursery, coverage), op, fault)
 

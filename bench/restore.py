@@ -7,9 +7,10 @@ where a download is the reading of a file, and in a real Swift on this machine (
 IMAGEREPO_SWIFT_VENV), where it is one. Each run is a process of its own, so that its peak memory is its own; all ways
 use as many threads.
 
-Before each, this process takes some memory and gives it back. The host of a virtual machine takes free memory away
-after seconds, and then each page that a file is written to first has to come from there: measured, 2 s and 2 s of
-CPU more for a database of 835 MB, that are the machine's and not the restore's.
+Before each, this process takes some memory and gives it back, and what a way wrote is deleted before the next. A
+virtual machine has free memory that its host has yet to give it, and each page of a file that comes from there costs:
+measured, up to 3 s and 3 s of CPU more for a database of 835 MB, that are the machine's and not the restore's. The
+column "system s" shows where it happened nevertheless.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
 from pathlib import Path
 from typing import IO, TypeAlias, cast
 
@@ -55,8 +55,8 @@ Run: TypeAlias = dict[str, float]
 Runs: TypeAlias = dict[str, list[Run]]
 """By way; those of a round have the same place."""
 _BUFFER_BYTES = 1 << 18
-_FILE_BYTES = 1 << 30
-"""More than the database has."""
+_MEMORY_BYTES = 3 << 30
+"""More than a run takes, and the servers beside it."""
 
 
 def prepare(folder: Path, rows: int, deltas: int, images: int) -> str:
@@ -151,15 +151,19 @@ WAYS: dict[str, Callable[[ObjectStore, Path], Run]] = {
     WRITE: downloaded_to_disk,
     CHECK: checked,
 }
+TOGETHER = ((RESTORE, CHECK), (FLOOR,), (WRITE,))
+"""Each finds the folder as the one before it left it; the next ones find it empty."""
 FOLDER, SWIFT = "a folder", "a real Swift"
 
 
 def run_here(way: str, url: str, folder: Path) -> None:
     store = open_store(url, config=get_config())
-    before, cpu = time.perf_counter(), time.process_time()
+    before, used = time.perf_counter(), os.times()
     found = WAYS[way](store, folder)
-    found |= {"seconds": time.perf_counter() - before, "CPU s": time.process_time() - cpu, "peak MB": _peak()}
-    print(json.dumps(found))
+    seconds, after = time.perf_counter() - before, os.times()
+    system = after.system - used.system
+    cpu = after.user - used.user + system
+    print(json.dumps(found | {"seconds": seconds, "CPU s": cpu, "system s": system, "peak MB": _peak()}))
 
 
 def _peak() -> float:
@@ -180,20 +184,20 @@ def run(way: str, url: str, folder: Path) -> Run:
 def _take_memory(folder: Path) -> None:
     """Of the kind that is needed: the file's, as memory of other kinds is not given to files first."""
     with tempfile.TemporaryFile(dir=folder) as file:
-        for _ in range(_FILE_BYTES // _BUFFER_BYTES):
+        for _ in range(_MEMORY_BYTES // _BUFFER_BYTES):
             file.write(bytes(_BUFFER_BYTES))
 
 
 # ---- the report
 
 TRIED = """What a restore does besides is to walk back through the deltas, one record after the other, and to write and
-sync the database, which the pages of the deltas are laid over on the way. Where the host has to give the memory that it
-is written to anew, it takes up to 3 s. Tried: deltas written once the base is in the file (one core is idle meanwhile,
-and what was synced is written again at random); two, three or eight threads instead of four, buffers of 64 and 128 KB
-instead of 256, a sync each 8 or 32 MB instead of each part (no difference); buffers of 512 KB (twice the time); the
-file's blocks allocated at once (kept: 0.2 s less); writes past the page cache (1.6 times, and steady; but the file is
-cold then, and SQLite's look at all of it takes 17 s instead of 1)."""
-COLUMNS = ("seconds", "CPU s", "peak MB", "MB")
+sync the database, which the pages of the deltas are laid over on the way. Tried: deltas written once the base is in the
+file (one core is idle meanwhile, and what was synced is written again at random); two, three or eight threads instead
+of four, buffers of 64 and 128 KB instead of 256, a sync each 8 or 32 MB instead of each part (no difference); buffers
+of 512 KB (twice the time); the file's blocks allocated at once (kept: 0.2 s less); writes past the page cache (1.6
+times, and steady; but the file is cold then, and SQLite's look at all of it takes 17 s instead of 1); one write at a
+time, as four threads that write to one file hold each other up (no difference)."""
+COLUMNS = ("seconds", "CPU s", "system s", "peak MB", "MB")
 
 
 def report(runs: dict[str, Runs], options: argparse.Namespace) -> str:
@@ -247,8 +251,11 @@ def main() -> None:
         stores = {FOLDER: url, SWIFT: copy_into(swift, url)}
         runs: dict[str, Runs] = {store: {way: [] for way in WAYS} for store in stores}
         for _ in range(options.rounds):
-            for (store, ways), way in product(runs.items(), WAYS):
-                ways[way].append(run(way, stores[store], Path(name)))
+            for store, ways in runs.items():
+                for together in TOGETHER:
+                    with tempfile.TemporaryDirectory(dir=name) as folder:
+                        for way in together:
+                            ways[way].append(run(way, stores[store], Path(folder)))
     results.publish(report(runs, options), write=options.write)
 
 

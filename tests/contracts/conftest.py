@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from imagerepo.store import attempts
 from imagerepo.store.door import Door
 from imagerepo.store.objects import ObjectStore
-from tests.contracts.failing import Failing, fail_and_heal, failing
+from tests.contracts.failing import Failing, fail_again_and_again, fail_and_heal, failing
 
 
 @pytest.fixture
@@ -23,13 +24,24 @@ def new_failing(request: pytest.FixtureRequest, tmp_path: Path, container: str) 
         yield lambda kind, **limits: stack.enter_context(failing(kind, tmp_path, container, swift, **limits))
 
 
-@pytest.fixture(params=["memory", "local", "swift", "healed memory", "healed local", "healed swift"])
-def backend(request: pytest.FixtureRequest, new_failing: Callable[..., Failing]) -> ObjectStore:
-    """A new, empty backend, its door left open. A healed one failed before, each test's in another way."""
-    made = new_failing(request.param.removeprefix("healed "))
-    if made.kind == request.param:
+@pytest.fixture(params=["memory", "local", "swift", "healed memory", "healed local", "healed swift", "failing swift"])
+def backend(
+    request: pytest.FixtureRequest, new_failing: Callable[..., Failing], monkeypatch: pytest.MonkeyPatch
+) -> ObjectStore:
+    """A new, empty backend, its door left open. Each test has its own way for one to fail.
+
+    A healed one failed before. A failing one fails all along, so that calls have to be sent again: only a backend
+    with a network between does that.
+    """
+    state, _, kind = request.param.rpartition(" ")
+    made, number = new_failing(kind), zlib.crc32(request.node.name.encode())
+    if state == "healed":
+        fail_and_heal(made, number)
+    elif state == "failing":
+        monkeypatch.setattr(attempts, "PAUSES_SECONDS", (0.01, 0.01, 0.01))
+        fail_again_and_again(made, number)
+    else:
         return made.bare
-    fail_and_heal(made, zlib.crc32(request.node.name.encode()))
     return made.backend
 
 

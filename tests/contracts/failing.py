@@ -16,12 +16,19 @@ from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.swift import SwiftStore
 from imagerepo.store.swift_auth import credentials_of
-from imagerepo.testing.faults import APPLIES_TO, FAULTS, FOR_GOOD
+from imagerepo.testing.faults import APPLIES_TO, FAULTS, FOR_GOOD, Fault, Op
 from imagerepo.testing.faulty import FaultyStore
 from imagerepo.testing.faulty_swift import FaultySwift
 from imagerepo.testing.swift import Swift
 
 PREFIX = "some/prefix"
+PASSING: dict[Op, tuple[Fault, ...]] = {
+    "put": ("cut-before", "cut-after", "unavailable"),
+    "get": ("cut-before", "unavailable"),
+    "stat": ("cut-before", "unavailable"),
+    "list": ("cut-before", "unavailable"),
+}
+"""What a backend gets over by itself, by sending again. Where a second answer would hide the first, it must not."""
 CASES = [(op, fault) for fault in FAULTS for op in APPLIES_TO[fault] if fault != "hang"]
 
 
@@ -91,3 +98,10 @@ def fail_and_heal(failing: Failing, number: int) -> None:
     failing.faults.heal()
     failing.faults.deliver()
     failing.store.delete([name])
+
+
+def fail_again_and_again(failing: Failing, number: int) -> None:
+    """Let every third request of a kind fail in a way that passes, the `number`-th in turn."""
+    for op, faults in PASSING.items():
+        for call in range(3, 600, 3):
+            failing.faults.fail(op, faults[(number + call // 3) % len(faults)], call=call)

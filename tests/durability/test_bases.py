@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from imagerepo.durability import bases, chain
+from imagerepo.durability import bases, manifests
 from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.durability.state import Weight
 from imagerepo.errors import Damaged, Fenced
@@ -108,9 +108,9 @@ def test_bases_are_numbered_and_the_newest_that_fits_is_taken(node: Node, store:
     assert [manifest.seq for manifest in made] == [1, 2, 3]
     epoch, writer = made[0].epoch, made[0].writer
     for up_to, number in ((None, 2), (3, 2), (2, 1), (1, 0)):
-        found = chain.newest_manifest(store, epoch, writer, Patience(), up_to=up_to)
+        found = manifests.newest(store, epoch, writer, Patience(), up_to=up_to)
         assert found.number == number
-    assert chain.newest_manifest(store, epoch, writer, Patience(), up_to=0) is None
+    assert manifests.newest(store, epoch, writer, Patience(), up_to=0) is None
 
 
 def test_a_base_in_doubt_is_sent_again_with_the_same_bytes(node: Node, store: FaultyStore) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from imagerepo.durability import bases, chain, drill, restore, upkeep
+from imagerepo.durability import bases, drill, manifests, restore, upkeep
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.upkeep import Upkeep
 from imagerepo.errors import Fenced
@@ -245,7 +245,7 @@ def test_one_restore_is_a_drill_and_a_base(
     state = node.writer.state
     store.calls.clear()
     keep(3600.0)
-    until(lambda: chain.manifests(store, state.epoch, state.writer, ONCE))
+    until(lambda: manifests.how_many(store, state.epoch, state.writer, ONCE))
     until(lambda: drill.last(node.writer.disk))
     assert drill.last(node.writer.disk).revision == 2
     assert len([name for op, name in store.calls if op == "get" and "/parts/" in name]) == 1
@@ -264,7 +264,7 @@ def test_a_damaged_base_is_told_and_replaced_by_the_drill_that_finds_it(
     keep(0.05)
     until(lambda: drill.last(node.writer.disk) and drill.last(node.writer.disk).whole)
     state = node.writer.state
-    assert chain.manifests(store, state.epoch, state.writer, ONCE) == 2
+    assert manifests.how_many(store, state.epoch, state.writer, ONCE) == 2
 
 
 def test_a_drill_is_none_the_worse_for_a_base_that_cannot_be_made_of_it(

@@ -3,8 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from imagerepo.durability import epochs
 from imagerepo.durability.settle import Patience
@@ -14,18 +12,6 @@ from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import Fault, FaultyStore
 
 PATIENCE = Patience()
-
-
-@given(st.integers(0, 5000))
-def test_the_first_absent_number_is_found_by_few_questions(count: int) -> None:
-    asked: list[int] = []
-
-    def is_there(number: int) -> bool:
-        asked.append(number)
-        return number <= count
-
-    assert epochs.first_absent(is_there) == count + 1
-    assert len(asked) <= 2 * max(count, 1).bit_length() + 1
 
 
 def test_twenty_at_once_take_twenty_numbers_without_a_gap() -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from imagerepo.durability import chain
+from imagerepo.durability import chain, manifests
 from imagerepo.durability.records import Header, Part
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import ChainState
@@ -117,15 +117,15 @@ class _Past:
         known = [info.name for _, info in self._snapshots[epoch]]
         if reign := self._reigns.get(epoch):
             writer = reign.last.writer
-            manifests = range(chain.manifests(self._store, epoch, writer, self._patience))
-            known += [names.manifest(epoch, writer, number) for number in manifests]
+            made = range(manifests.how_many(self._store, epoch, writer, self._patience))
+            known += [names.manifest(epoch, writer, number) for number in made]
             known += [names.record(epoch, writer, seq) for seq in range(reign.last.seq + 1)]
         return dict.fromkeys(sorted(known, key=_likely_first))
 
     def _named_by(self, name: str) -> tuple[Part, ...]:
         with suppress(ObjectNotFound):  # pruned
             if isinstance(names.parse(name), names.Manifest):
-                return chain.read_manifest(self._store, name, self._patience).parts
+                return manifests.read(self._store, name, self._patience).parts
             return chain.read(self._store, name, self._patience).header.parts
         return ()
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagerepo.durability import chain, restore
+from imagerepo.durability import chain, manifests, restore
 from imagerepo.durability.cutting import write_parts
 from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.locks import acquire, exclusive
@@ -78,7 +78,7 @@ def ensure(writer: Writer, progress: Progress = unseen) -> tuple[Header | Manife
         return wanted, False
     with exclusive(writer.disk.bases_lock):
         state, made = writer.state, False
-        manifest = chain.newest_manifest(writer.store, state.epoch, state.writer, writer.patience)
+        manifest = manifests.newest(writer.store, state.epoch, state.writer, writer.patience)
         while manifest is None or manifest.sequence < wanted.sequence:
             manifest, made = _make(writer, progress), True
     return manifest, made
@@ -135,7 +135,7 @@ def _pack(writer: Writer, found: Restored) -> Entry:
         repository=state.repository,
         epoch=state.epoch,
         writer=state.writer,
-        number=chain.manifests(writer.store, state.epoch, state.writer, writer.patience),
+        number=manifests.how_many(writer.store, state.epoch, state.writer, writer.patience),
         of=found.end.link,
         seq=header.seq,
         sequence=header.sequence,

@@ -7,15 +7,15 @@ but can't be read is a reason to stop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from imagerepo.durability import epochs
-from imagerepo.durability.records import Header, Link, Manifest, decode, decode_manifest, digest
+from imagerepo.durability import epochs, lookup, manifests
+from imagerepo.durability.records import Header, Link, Manifest, decode, digest
 from imagerepo.durability.settle import Patience
 from imagerepo.errors import Damaged, InvalidName, ObjectNotFound, StoreError
 from imagerepo.store import names
@@ -38,17 +38,9 @@ class Snapshot:
 
 def read(store: ObjectStore, name: str, patience: Patience) -> Snapshot:
     """The record `name`, its newest copy. Raises ObjectNotFound, and Damaged where it is not sound."""
-    content = _content(store, name, patience)
+    content = lookup.content(store, name, patience)
     header, payload = decode(content, name=name)
     return Snapshot(header, Link(name=name, digest=digest(content)), payload)
-
-
-def _content(store: ObjectStore, name: str, patience: Patience) -> bytes:
-    def ask() -> bytes:
-        with store.get(name, newest=True) as reader:
-            return reader.read()
-
-    return patience.ask(ask)
 
 
 def follow(store: ObjectStore, link: Link, patience: Patience) -> Snapshot:
@@ -131,7 +123,7 @@ def _with_bases(
             header = snapshot.header
             if header.epoch != epoch:
                 epoch = header.epoch
-                every = every_manifest(store, epoch, header.writer, patience, without)
+                every = manifests.every(store, epoch, header.writer, patience, without=without)
                 made = {each.of.name: each for each in every}
             manifest = made.get(header.name)
             yield snapshot, manifest if manifest and manifest.of == snapshot.link else None
@@ -143,7 +135,7 @@ def _with_bases(
 
 def forward(store: ObjectStore, epoch: int, writer: str, seq: int, patience: Patience) -> Iterator[Snapshot]:
     """The records of one epoch from number `seq` on."""
-    while _exists(store, name := names.record(epoch, writer, seq), patience):
+    while lookup.exists(store, name := names.record(epoch, writer, seq), patience):
         yield read(store, name, patience)
         seq += 1
 
@@ -225,93 +217,13 @@ def select(
 def _last_seq(store: ObjectStore, epoch: int, writer: str, patience: Patience, without: Collection[str]) -> int:
     """The last record of an epoch, from its newest manifest on: those before may be pruned. -1: it has none."""
     while True:
-        count = manifests(store, epoch, writer, patience)
-        manifest = newest_manifest(store, epoch, writer, patience, count=count, without=without)
+        count = manifests.how_many(store, epoch, writer, patience)
+        manifest = manifests.newest(store, epoch, writer, patience, count=count, without=without)
         first = manifest.seq + 1 if manifest else 0
-        seq = first - 1 + _how_many(store, partial(_record_after, epoch, writer, first), patience)
-        if not _exists(store, names.manifest(epoch, writer, count), patience):
-            return seq
+        after = lookup.how_many(store, partial(names.record, epoch, writer), patience, first=first)
+        if not lookup.exists(store, names.manifest(epoch, writer, count), patience):
+            return first - 1 + after
         # A base was finished meanwhile, and records that were asked for may have gone.
-
-
-def _record_after(epoch: int, writer: str, first: int, number: int) -> str:
-    return names.record(epoch, writer, first + number)
-
-
-def manifests(store: ObjectStore, epoch: int, writer: str, patience: Patience) -> int:
-    """How many bases were made in the background in this epoch; they are numbered from 0."""
-    return _how_many(store, partial(names.manifest, epoch, writer), patience)
-
-
-def every_manifest(
-    store: ObjectStore, epoch: int, writer: str, patience: Patience, without: Collection[str] = ()
-) -> list[Manifest]:
-    """The bases made in the background in this epoch, oldest first, but for those whose names are in `without`."""
-    every = (names.manifest(epoch, writer, number) for number in range(manifests(store, epoch, writer, patience)))
-    return [read_manifest(store, name, patience) for name in every if name not in without]
-
-
-def newest_manifest(
-    store: ObjectStore,
-    epoch: int,
-    writer: str,
-    patience: Patience,
-    *,
-    count: int | None = None,
-    up_to: int | None = None,
-    without: Collection[str] = (),
-) -> Manifest | None:
-    """The newest base made in the background in this epoch, of the first `count`, of a record up to the number `up_to`.
-
-    Those whose names are in `without` don't count.
-    """
-    for number in reversed(range(manifests(store, epoch, writer, patience) if count is None else count)):
-        name = names.manifest(epoch, writer, number)
-        if name in without:
-            continue
-        manifest = read_manifest(store, name, patience)
-        if up_to is None or manifest.seq <= up_to:
-            return manifest
-    return None
-
-
-def read_manifest(store: ObjectStore, name: str, patience: Patience) -> Manifest:
-    """The manifest `name`, its newest copy. Raises ObjectNotFound, and Damaged where it is not sound."""
-    return decode_manifest(_content(store, name, patience), name=name)
-
-
-class Manifests:
-    """The newest manifest of each epoch that a walk back comes through, from where it enters.
-
-    Those whose names are in `without` don't count.
-    """
-
-    def __init__(self, store: ObjectStore, patience: Patience, without: Collection[str] = ()) -> None:
-        self._store, self._patience, self._without = store, patience, without
-        self._epoch = 0
-        self._newest: Manifest | None = None
-
-    def of(self, snapshot: Snapshot) -> Manifest | None:
-        """The manifest that stands in for exactly this record."""
-        header = snapshot.header
-        if header.epoch != self._epoch:
-            self._epoch = header.epoch
-            self._newest = newest_manifest(
-                self._store, header.epoch, header.writer, self._patience, up_to=header.seq, without=self._without
-            )
-        return self._newest if self._newest and self._newest.of == snapshot.link else None
-
-
-def _how_many(store: ObjectStore, name: Callable[[int], str], patience: Patience) -> int:
-    """How many of `name(0)`, `name(1)`… are there, which have no gaps."""
-    return epochs.first_absent(lambda number: _exists(store, name(number - 1), patience)) - 1
-
-
-def _exists(store: ObjectStore, name: str, patience: Patience) -> bool:
-    with suppress(ObjectNotFound):
-        patience.ask(lambda: store.stat(name, newest=True))
-        return True
-    return False
 
 
 def _listed(store: ObjectStore, patience: Patience) -> set[names.Record]:

@@ -7,10 +7,11 @@ the next number, and the newest is found by halving.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from imagerepo.durability import lookup
 from imagerepo.durability.settle import Patience, settle
 from imagerepo.errors import Damaged, Fenced, ObjectNotFound, StoreError
 from imagerepo.store import names
@@ -20,15 +21,7 @@ from imagerepo.testing.failpoints import step
 
 def exists(store: ObjectStore, epoch: int, patience: Patience) -> bool:
     """Whether `epoch` was claimed; asks until it knows."""
-
-    def ask() -> bool:
-        store.stat(names.epoch(epoch), newest=True)
-        return True
-
-    try:
-        return patience.ask(ask)
-    except ObjectNotFound:
-        return False
+    return lookup.exists(store, names.epoch(epoch), patience)
 
 
 def check_newest(store: ObjectStore, epoch: int, patience: Patience) -> None:
@@ -64,7 +57,7 @@ def claim(store: ObjectStore, patience: Patience) -> int:
 
 def first_unclaimed(store: ObjectStore, patience: Patience) -> int:
     """The epoch that the next start would claim; the chain is of one before it."""
-    return first_absent(lambda epoch: exists(store, epoch, patience))
+    return 1 + lookup.how_many(store, names.epoch, patience, first=1)
 
 
 def _create(store: ObjectStore, number: int, patience: Patience) -> bool:
@@ -78,18 +71,6 @@ def _create(store: ObjectStore, number: int, patience: Patience) -> bool:
             patience.answered(attempt)
             return won
     raise AssertionError("tries() never ends")
-
-
-def first_absent(is_there: Callable[[int], bool]) -> int:
-    """The smallest absent number from 1, for numbers without gaps: doubling, then halving."""
-    high = 1
-    while is_there(high):
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if is_there(middle) else (low, middle)
-    return high
 
 
 def become_owner(store: ObjectStore, epoch: int, writer: str, patience: Patience) -> bool:
@@ -111,12 +92,7 @@ def become_owner(store: ObjectStore, epoch: int, writer: str, patience: Patience
 
 def owner(store: ObjectStore, epoch: int, patience: Patience) -> str | None:
     """The id of the writer that reigned in `epoch`, or None where its owner was never written."""
-
-    def ask() -> str:
-        with store.get(names.owner(epoch), newest=True) as reader:
-            return reader.read().decode()
-
     try:
-        return patience.ask(ask)
+        return lookup.content(store, names.owner(epoch), patience).decode()
     except ObjectNotFound:
         return None

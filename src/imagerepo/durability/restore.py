@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from imagerepo.durability import chain
+from imagerepo.durability import chain, manifests
 from imagerepo.durability.checks import check_header, quick_check
 from imagerepo.durability.fetching import Base, Progress, fetch, unchanged, unseen
 from imagerepo.durability.overlay import Overlay
@@ -157,10 +157,10 @@ def _collect(
 ) -> tuple[Base, Weight]:
     """The newest base at or before `end`, with the deltas after it in `overlay`, and what both weigh."""
     stored = 0
-    manifests = chain.Manifests(store, patience, without)
+    made = manifests.OnTheWay(store, patience, without)
     try:
         for snapshot in chain.back(store, end, patience):
-            base = snapshot.header if snapshot.header.kind == "base" else manifests.of(snapshot)
+            base = snapshot.header if snapshot.header.kind == "base" else made.of(snapshot.header, snapshot.link)
             _check_page_size(base or snapshot.header, end.header)
             if base:
                 return base, Weight(base=base.stored_bytes, deltas=stored)

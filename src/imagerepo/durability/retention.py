@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from imagerepo.durability import ancestry, bases, chain
+from imagerepo.durability import ancestry, bases, chain, manifests
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.outbox import Outbox
 from imagerepo.durability.records import Header, Manifest
@@ -108,12 +108,12 @@ def _named_since(writer: Writer, end: Header) -> set[str]:
 def _base_before(
     store: ObjectStore, end: chain.Snapshot, cutoff: datetime, patience: Patience
 ) -> Header | Manifest | None:
-    manifests = chain.Manifests(store, patience)
+    made = manifests.OnTheWay(store, patience)
     with suppress(ObjectNotFound):  # what lies behind was pruned before
         for snapshot in chain.back(store, end, patience):
             if snapshot.header.created_at > cutoff:
                 continue
-            if manifest := manifests.of(snapshot):
+            if manifest := made.of(snapshot.header, snapshot.link):
                 return manifest
             # A start counts the newest epoch's records from its newest manifest on, so only that may have a gap
             # before it.
@@ -124,8 +124,8 @@ def _base_before(
 
 def _parts_from(store: ObjectStore, base: Header | Manifest, patience: Patience) -> set[str]:
     """Parts that the base, and the bases after it in its epoch, consist of."""
-    manifests = chain.every_manifest(store, base.epoch, base.writer, patience)
-    later = [manifest for manifest in manifests if manifest.seq >= base.seq]
+    made = manifests.every(store, base.epoch, base.writer, patience)
+    later = [manifest for manifest in made if manifest.seq >= base.seq]
     records = chain.forward(store, base.epoch, base.writer, base.seq, patience)
     return _names(base, *later, *(snapshot.header for snapshot in records))
 
@@ -137,8 +137,8 @@ def _parts_before(store: ObjectStore, base: Header | Manifest, patience: Patienc
     """
     if base.seq <= 1:
         return set()
-    manifests = chain.every_manifest(store, base.epoch, base.writer, patience)
-    earlier = (manifest for manifest in manifests if manifest.seq < base.seq)
+    made = manifests.every(store, base.epoch, base.writer, patience)
+    earlier = (manifest for manifest in made if manifest.seq < base.seq)
     return _names(*earlier, *_records_before(store, base, patience))
 
 

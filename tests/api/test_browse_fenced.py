@@ -27,7 +27,7 @@ def test_reads_go_on_and_are_marked_stale(
     before = {path: stranger("GET", path) for path in paths}
     assert not [path for path, response in before.items() if "Imagerepo-Stale" in response.headers]
     writer = repository.service.writer
-    writer.disk.fence(writer.state.epoch)
+    writer.disk.fence(writer.state.epoch, "another server took over this repository")
     for path, fresh in before.items():
         response = stranger("GET", path)
         assert response.headers["Imagerepo-Stale"] == "fenced"

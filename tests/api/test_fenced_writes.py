@@ -26,7 +26,7 @@ def writes(session: str, ident: str) -> Iterator[tuple[str, str]]:
 def test_every_route_that_writes_is_refused(repository: Repository, ann: Caller, admin: Caller) -> None:
     session, ident = ann.open(), ann.live()
     writer = repository.service.writer
-    writer.disk.fence(writer.state.epoch)
+    writer.disk.fence(writer.state.epoch, "another server took over this repository")
     found = list(writes(session, ident))
     for method, path in found:
         problem(admin(method, path), 503, "fenced")

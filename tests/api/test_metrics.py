@@ -150,7 +150,7 @@ def test_a_commit_that_the_store_holds_up_is_seen_and_no_scrape_asks_the_store(
 
 def test_who_is_fenced_says_so(repository: Repository, stranger: Caller) -> None:
     disk = repository.service.writer.disk
-    disk.fence(repository.service.writer.state.epoch)
+    disk.fence(repository.service.writer.state.epoch, "another server took over this repository")
     found = scrape(stranger)
     assert (found["fenced"], found["writable"]) == (1, 0)
 

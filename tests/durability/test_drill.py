@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from django.db import connection
 
-from imagerepo.durability import bases, drill, manifests, restore, upkeep
+from imagerepo.durability import bases, drill, manifests, restore
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.upkeep import Upkeep
 from imagerepo.errors import Fenced
@@ -194,24 +193,6 @@ def test_the_last_result_is_kept_for_every_process_of_the_folder(node: Node) -> 
 
 
 # ---- upkeep: on its schedule
-
-
-@pytest.fixture
-def keep(node: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], Upkeep]]:
-    """Starts upkeep threads that drill every so many seconds."""
-    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.02)
-    monkeypatch.setattr(upkeep, "RETRY_SECONDS", 0.02)
-    stop, started = threading.Event(), []
-
-    def start(drill_seconds: float) -> Upkeep:
-        started.append(Upkeep(node.writer, node.store, stop, drill_seconds=drill_seconds))
-        started[-1].start()
-        return started[-1]
-
-    yield start
-    stop.set()
-    for each in started:
-        each.join()
 
 
 def test_of_several_workers_one_drills_at_a_time(

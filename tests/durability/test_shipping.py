@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from django.db import connection
 
-from imagerepo.errors import StoreUnavailable
+from imagerepo.errors import Fenced, StoreUnavailable
 from imagerepo.sessions import lane
 from imagerepo.sessions.models import State
+from imagerepo.store import names
 from imagerepo.testing.faulty import FaultyStore
 from tests.durability.node import A, B, C, Node
 
@@ -91,3 +94,21 @@ def test_merges_are_synced_before_their_record_is_sent(node: Node) -> None:
     with connection.execute_wrapper(watch):
         node.commit(A)
     assert levels == [("INSERT", FULL), ("UPDATE", NORMAL)]
+
+
+def test_other_bytes_under_its_next_name_stop_a_writer_for_good(node: Node, store: FaultyStore) -> None:
+    """Sent again, its own would go over them: two writers would share an epoch, and one lose what it told."""
+    node.commit(A)
+    state = node.writer.state
+    name = names.record(state.epoch, state.writer, state.final.seq + 1)
+    store.put(name, io.BytesIO(b"another's"), media_type="x/y")
+    store.fail("put", "cut-before", name=name)
+    with pytest.raises(Fenced, match=f"{name} holds other bytes"):
+        node.commit(B)
+    for step in (lane.run, lane.heal, lane.snapshot, lane.base):
+        with pytest.raises(Fenced, match="other bytes"):
+            step(node.writer)
+    with store.get(name) as reader:
+        assert reader.read() == b"another's"
+    assert any("other bytes" in reason for reason in node.writer.trouble())
+    assert node.live() == {A}

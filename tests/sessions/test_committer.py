@@ -11,8 +11,9 @@ import pytest
 from django.db import connection
 
 from imagerepo.config import get_config
+from imagerepo.durability import healing
 from imagerepo.durability.gate import write
-from imagerepo.errors import CommitFailed, Conflicted, Fenced, NothingToCommit, WrongState
+from imagerepo.errors import CommitFailed, Conflicted, Damaged, Fenced, NothingToCommit, WrongState
 from imagerepo.sessions import lane
 from imagerepo.sessions.models import State, UploadSession, move
 from imagerepo.store import names
@@ -270,3 +271,14 @@ def test_staging_without_commits_does_not_let_the_log_grow(
     assert node.live() == set()
     session.refresh_from_db()
     assert session.state == State.OPEN
+
+
+def test_a_chain_that_can_not_be_restored_gets_its_base_though_nobody_commits(
+    worker: Worker, node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.commit(worker.stage(b"one"))
+    with node.writer.lane():
+        healing.note(node.writer.disk, Damaged("a record is damaged"))
+    caplog.clear()  # that was told, as it should be
+    until(lambda: healing.wants_manifest(node.writer.disk))
+    assert next(node.writer.snapshots()).kind == "base"

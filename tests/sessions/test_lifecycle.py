@@ -1,7 +1,6 @@
 """Opening, finding, keeping alive and giving up."""
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from imagerepo.durability import writer
@@ -11,11 +10,9 @@ from imagerepo.sessions.actors import Actor
 from imagerepo.sessions.counting import counts
 from imagerepo.sessions.models import State, UploadSession
 from tests.inprocess import Repository
+from tests.sessions.syncing import all_synced
 from tests.sessions.uploads import changes, commit, content, upload
 from tests.waiting import until
-
-FULL = 2
-"""Of the pragma `synchronous`."""
 
 ANN, BOB, ROOT = Actor("ann", "contributor"), Actor("bob", "contributor"), Actor("root", "admin")
 
@@ -135,16 +132,9 @@ def test_a_live_session_can_not_be_given_up(repository: Repository):
 
 def test_an_abort_is_synced_before_it_is_told(repository: Repository) -> None:
     """Else a power cut could leave the session open, and a commit of it make live what was told to be given up."""
-    session, levels = repository.open_session(), []
-
-    def watch(execute, sql, params, many, context):
-        if sql.startswith("UPDATE"):
-            levels.append(connection.connection.execute("PRAGMA synchronous").fetchone()[0])
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(watch):
+    session = repository.open_session()
+    with all_synced():
         lifecycle.abort(session)
-    assert set(levels) == {FULL}
 
 
 def test_with_a_log_that_the_store_does_not_take_sessions_are_only_given_up(

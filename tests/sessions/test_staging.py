@@ -8,6 +8,7 @@ from imagerepo.sessions.counting import counts
 from imagerepo.sessions.metadata import MAX_ATTRIBUTES_BYTES
 from imagerepo.sessions.models import StagedImage, UploadSession
 from tests.inprocess import Repository
+from tests.sessions.syncing import all_synced
 from tests.sessions.uploads import TAKEN_AT, changes, commit, content, ident, upload
 
 
@@ -191,3 +192,17 @@ def test_only_an_open_session_takes_changes(repository: Repository, state):
         assert repository.spooled() == before
     finally:
         UploadSession.objects.filter(pk=session.pk).delete()
+
+
+def test_whatever_is_staged_is_synced_before_it_is_told(repository: Repository):
+    """Else a power cut could take it back, and a later commit make live what the client never meant."""
+    commit(repository, "to be removed")
+    session = repository.open_session()
+    with all_synced():
+        upload(repository, session, "synced")
+    with all_synced():
+        staging.stage_metadata(session, ident("synced"), {"title": "T"})
+    with all_synced():
+        staging.stage_removal(session, ident("to be removed"))
+    with all_synced():
+        staging.discard(session, ident("synced"))

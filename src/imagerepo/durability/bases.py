@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagerepo.durability import chain, manifests, restore
+from imagerepo.durability import chain, healing, manifests, restore
 from imagerepo.durability.cutting import write_parts
 from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.locks import acquire, exclusive
@@ -23,6 +23,7 @@ from imagerepo.durability.records import Header, Manifest, encode
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import Final, Weight
 from imagerepo.durability.writer import Writer
+from imagerepo.errors import Damaged
 from imagerepo.files import scratch_folder
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import step
@@ -74,7 +75,7 @@ def ensure(writer: Writer, progress: Progress = unseen) -> tuple[Header | Manife
     One that is being made is waited for. Raises as `make` does.
     """
     wanted = chain.follow(writer.store, _final(writer).link, writer.patience).header
-    if wanted.kind == "base":
+    if wanted.kind == "base" and not healing.wants_manifest(writer.disk):
         return wanted, False
     with exclusive(writer.disk.bases_lock):
         state, made = writer.state, False
@@ -97,10 +98,17 @@ def _make(writer: Writer, progress: Progress = unseen) -> Manifest:
 def restored(writer: Writer, patience: Patience, progress: Progress = unseen) -> Iterator[Restored]:
     """Restore the newest final record beside the live database. Holders of the bases' lock only.
 
-    Raises NoRoom, and Damaged where the chain can't be restored.
+    Raises NoRoom, and Damaged where the chain can't be restored: then the next record heals it (healing.py).
     """
-    end = chain.follow(writer.store, _final(writer).link, patience)
-    with restored_beside(writer.store, end, writer.disk.scratch, patience, progress) as found:
+    with ExitStack() as stack:
+        try:
+            end = chain.follow(writer.store, _final(writer).link, patience)
+            beside = restored_beside(writer.store, end, writer.disk.scratch, patience, progress)
+            found = stack.enter_context(beside)
+        except Damaged as error:
+            with writer.lane():
+                healing.note(writer.disk, error)
+            raise
         yield found
 
 
@@ -173,6 +181,7 @@ def _note(writer: Writer, manifest: Manifest, before: Weight) -> None:
         state = writer.state
         weight = Weight(base=manifest.stored_bytes, deltas=max(0, state.weight.deltas - before.deltas))
         writer.disk.save_state(state.model_copy(update={"weight": weight}))
+        healing.made(writer.disk, manifest)
 
 
 def _final(writer: Writer) -> Final:

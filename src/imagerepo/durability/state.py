@@ -4,11 +4,12 @@
 <data>/chain.json            ChainState: whose epoch this is, and the last record known to be final
 <data>/outbox/               the record that may be under way (outbox.py)
 <data>/bases/                a base made in the background, and its manifest, which may be under way
-<data>/fenced-<epoch>        present: a newer epoch than that was seen
+<data>/fenced-<epoch>        present: this disk may only read in that epoch; why
 <data>/trouble.json          present: the store fails while something is being shipped
 <data>/fixity.json           which bases are known to be damaged, and how far their checking has come
 <data>/distrusted            present: this disk failed under the database; the next start restores
 <data>/drill.json            what the last drill found (drill.py)
+<data>/unrestorable.json     Unrestorable: the chain can't be read back, and waits for a base (healing.py)
 <data>/reconcile/            plans of reconcile, a folder each (reconcile/plans.py)
 <data>/scratch/              what may go at any time: copies in the making, restores beside
 <data>/workers/              a file for each worker, locked while it lives; how far uploads are (sessions/tally.py)
@@ -115,6 +116,7 @@ class Disk:
         self.reconcile_lock = data_dir / "reconcile.lock"
         self.gate_lock = data_dir / "gate.lock"
         self.drill = data_dir / "drill.json"
+        self.unrestorable = data_dir / "unrestorable.json"
         self.fixity = data_dir / "fixity.json"
         self.fixity_lock = data_dir / "fixity.lock"
         self._state = data_dir / "chain.json"
@@ -147,7 +149,7 @@ class Disk:
     def forget_state(self) -> None:
         """This disk counts as empty from now on."""
         unlink_durably([self._state])
-        unlink_durably([self._distrusted])
+        unlink_durably([self._distrusted, self.unrestorable])
 
     def distrusted(self) -> bool:
         """Whether a write of the database failed here: then the next start restores, and keeps nothing."""
@@ -167,11 +169,15 @@ class Disk:
                 write_durably(self._distrusted, str(error).encode())
             raise
 
-    def fenced(self, epoch: int) -> bool:
-        return self._fence(epoch).exists()
+    def fenced(self, epoch: int) -> str | None:
+        """Why this disk may only read in `epoch`; None where it may write."""
+        try:
+            return self._fence(epoch).read_text() or "another server took over this repository"
+        except FileNotFoundError:
+            return None
 
-    def fence(self, epoch: int) -> None:
-        write_durably(self._fence(epoch), b"")
+    def fence(self, epoch: int, why: str) -> None:
+        write_durably(self._fence(epoch), why.encode())
 
     def _fence(self, epoch: int) -> Path:
         return self.data_dir / f"fenced-{epoch}"

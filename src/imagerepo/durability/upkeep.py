@@ -12,7 +12,7 @@ import threading
 import time
 from datetime import UTC, datetime
 
-from imagerepo.durability import bases, drill
+from imagerepo.durability import bases, drill, healing
 from imagerepo.durability.locks import acquire
 from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.durability.writer import Writer
@@ -37,7 +37,7 @@ class Upkeep:
         self._writer, self._images, self._stop = writer, images, stop
         self._every = drill_seconds * random.uniform(1, 1 + SPREAD)  # noqa: S311
         self._not_before = time.monotonic() + min(self._every, FIRST_DRILL_SECONDS * random.uniform(1, 2))  # noqa: S311
-        self._failed = -RETRY_SECONDS
+        self._failed = self._healed = -RETRY_SECONDS
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
     def start(self) -> None:
@@ -59,20 +59,28 @@ class Upkeep:
                 self._failed = time.monotonic()
 
     def _look(self) -> None:
-        if not (self._base_is_due() or self._drill_is_due()):
+        if not self._is_due():
             return
         lock = acquire(self._writer.disk.bases_lock, wait=False)
         if lock is None:
             return
         try:
-            if self._base_is_due() or self._drill_is_due():  # another worker may have done it just now
+            if self._is_due():  # another worker may have done it just now
                 self._restore_beside()
         finally:
             lock.release()
 
+    def _is_due(self) -> bool:
+        return self._base_is_due() or self._base_heals() or self._drill_is_due()
+
     def _base_is_due(self) -> bool:
         recently = time.monotonic() - self._failed < RETRY_SECONDS
         return not recently and bases.is_due(self._writer.state.weight)
+
+    def _base_heals(self) -> bool:
+        """Whether one is wanted after a chain that could not be restored: at once, but not again and again."""
+        recently = time.monotonic() - self._healed < RETRY_SECONDS
+        return not recently and healing.wants_manifest(self._writer.disk)
 
     def _drill_is_due(self) -> bool:
         if not self._every or time.monotonic() < self._not_before:
@@ -87,6 +95,8 @@ class Upkeep:
         """A drill, and of what it restored a base, if one is due."""
         if bases.settle(self._writer):
             return
+        if self._base_heals():
+            self._healed = time.monotonic()
         patience = Patience(stop=self._stop, most_questions=drill.QUESTIONS)
         result = drill.run(bases.restored(self._writer, patience), self._images, patience, use=self._make_base)
         drill.note(self._writer.disk, result)
@@ -94,8 +104,8 @@ class Upkeep:
             self._failed = time.monotonic()
 
     def _make_base(self, found: bases.Restored) -> None:
-        """If one is due, or wanted in the place of one that is damaged. What fails here is none of the drill's."""
-        if not (self._base_is_due() or found.passed_over):
+        """If one is due, or wanted for what is damaged. What fails here is none of the drill's."""
+        if not (self._base_is_due() or found.passed_over or healing.wants_manifest(self._writer.disk)):
             return
         try:
             bases.put(self._writer, found)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagerepo.durability import chain, epochs
+from imagerepo.durability import chain, epochs, healing
 from imagerepo.durability.cutting import Place, cut_base, cut_delta
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.outbox import Entry, Outbox
@@ -22,7 +22,7 @@ from imagerepo.durability.pages import Pages
 from imagerepo.durability.records import Header, Manifest
 from imagerepo.durability.settle import Patience, settle
 from imagerepo.durability.state import ChainState, Disk, Final
-from imagerepo.errors import Damaged, Doubtful, Fenced, SpoolFull
+from imagerepo.errors import Damaged, Doubtful, DurabilityError, Fenced, SpoolFull
 from imagerepo.failures import DiskFailure
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
@@ -61,19 +61,20 @@ class Writer:
 
     @property
     def fenced(self) -> bool:
-        """Whether a newer epoch was seen: this disk may only be read."""
-        return self.disk.fenced(self.state.epoch)
+        """Whether this disk may only be read: a newer epoch was seen, or another writer in this one."""
+        return self.disk.fenced(self.state.epoch) is not None
 
     def check_writable(self) -> None:
         """Raise Fenced where this disk may only be read."""
-        if self.fenced:
-            raise Fenced("another server took over this repository; this one may only read until it is restarted")
+        why = self.disk.fenced(self.state.epoch)
+        if why is not None:
+            raise Fenced(why)
 
     def trouble(self) -> list[str]:
         """Why this service is not ready; empty when it is."""
-        reasons = []
-        if self.fenced:
-            reasons.append("fenced: another server took over this repository")
+        reasons, fenced = [], self.disk.fenced(self.state.epoch)
+        if fenced is not None:
+            reasons.append(f"fenced: {fenced}")
         trouble = self.disk.trouble()
         if trouble:
             reasons.append(f"the object store fails since {trouble.since:%Y-%m-%dT%H:%M:%SZ}: {trouble.reason}")
@@ -97,8 +98,8 @@ class Writer:
         epoch = self.state.epoch
         try:
             epochs.check_newest(self.store, epoch, self.patience)
-        except Fenced:
-            self.disk.fence(epoch)
+        except Fenced as error:
+            self.disk.fence(epoch, str(error))
             raise
         self.looked = time.monotonic()
 
@@ -131,11 +132,20 @@ class Writer:
         return self._finish(entry)
 
     def _cut(self, place: Place, final: Final | None) -> Entry:
+        if healing.wants_record(self.disk):
+            try:
+                return self._cut_base(place)
+            except (Doubtful, DurabilityError, OSError):
+                log.exception("no base could be cut to heal the chain; it goes on as it was")
+                healing.forget(self.disk)
         if final:
             try:
                 return cut_delta(self._pages_open(), self._outbox, place, final.following)
             except Doubtful as doubt:
                 log.warning("a base is taken instead of a delta: %s", doubt)
+        return self._cut_base(place)
+
+    def _cut_base(self, place: Place) -> Entry:
         return cut_base(self._pages_open(), self._outbox, self.disk.scratch, place)
 
     def log_bytes(self) -> int:
@@ -180,10 +190,18 @@ class Writer:
             yield from chain.kept(self.store, chain.follow(self.store, final.link, patience), patience)
 
     def put(self, entry: Entry) -> None:
-        """Send what an outbox holds, parts first, and see it settled. Raises Fenced."""
+        """Send what an outbox holds, parts first, and see it settled. Raises Fenced.
+
+        Other bytes under the name of a record are another writer's, or damage: nothing is sent after that, as it
+        would go over them, and this disk may only be read.
+        """
         for part in entry.header.parts:
             self._settle(part.name, entry.part_path(part))
-        self._settle(entry.header.name, entry.path)
+        try:
+            self._settle(entry.header.name, entry.path)
+        except Damaged as error:
+            self.disk.fence(self.state.epoch, str(error))
+            raise Fenced(str(error)) from error
 
     def _finish(self, entry: Entry) -> Header:
         header = entry.header
@@ -203,6 +221,7 @@ class Writer:
         state = self.state
         changes = {"final": Final.of(header, digest), "weight": state.weight.with_record(header)}
         self.disk.save_state(state.model_copy(update=changes))
+        healing.made(self.disk, header)
 
     def _pages_open(self) -> Pages:
         if self._pages is None:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from django.db import connection
 
 from imagerepo.config import Config
+from imagerepo.durability import healing
 from imagerepo.durability.gate import write
 from imagerepo.durability.locks import FileLock, acquire
 from imagerepo.durability.records import Header, Manifest
@@ -248,6 +249,8 @@ class Committer:
         looked = self._look_in_time()
         if merge.waiting() or merge.unflipped() or self._writer.owes():
             lane.run(self._writer)
+        elif healing.wants_record(self._writer.disk):
+            lane.heal(self._writer)
         elif self._relief.due():
             lane.relieve(self._writer)
         elif self._nothing_shipped_for_long():

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from imagerepo.durability import bases
+from imagerepo.durability import bases, healing
 from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.gate import write
 from imagerepo.durability.records import Header, Manifest
 from imagerepo.durability.writer import Writer
+from imagerepo.errors import Damaged
 from imagerepo.sessions import merge
 from imagerepo.sessions.models import State, UploadSession
 from imagerepo.store.spool import Spool
@@ -101,9 +102,26 @@ def snapshot(writer: Writer) -> tuple[Header, bool]:
 
 
 def base(writer: Writer, progress: Progress = unseen) -> tuple[Header | Manifest, bool]:
-    """A base of everything as it stands now, and whether one was made for it."""
+    """A base of everything as it stands now, and whether one was made for it.
+
+    Where the chain can't be restored any more, it is made of the live database. Raises as `bases.ensure` does.
+    """
     snapshot(writer)
+    try:
+        return bases.ensure(writer, progress)
+    except Damaged:
+        if not healing.wants_record(writer.disk):
+            raise
+    heal(writer)
     return bases.ensure(writer, progress)
+
+
+def heal(writer: Writer) -> None:
+    """Ship the base that a chain wants which can't be restored. It merges nothing."""
+    with writer.lane():
+        _finish_earlier(writer)
+        if healing.wants_record(writer.disk):
+            _ship(writer)
 
 
 def _anything_open() -> bool:

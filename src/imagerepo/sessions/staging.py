@@ -163,7 +163,7 @@ def live_version(ident: str) -> ImageVersion | None:
 @contextmanager
 def _changing(session: UploadSession) -> Iterator[None]:
     current().writer.check_room()
-    with write():
+    with write(durable=True):  # what was answered as staged must not be less after a power cut, and then be committed
         expiry.extend(session)
         yield
 

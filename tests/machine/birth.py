@@ -26,7 +26,7 @@ from imagerepo.durability.state import Disk
 from imagerepo.processes import die_with_parent
 from imagerepo.reconcile import carrying, deletion, duties, fixity, history, runner
 from imagerepo.reconcile.deletion import Clock
-from imagerepo.sessions import committer, recovery, service, tokens
+from imagerepo.sessions import committer, lane, recovery, service, tokens
 from imagerepo.store.door import Door
 from imagerepo.store.formats import Decoded
 from imagerepo.testing import failpoints
@@ -139,6 +139,7 @@ def _worker_tasks(store: Door, clock: Clock) -> dict[str, Task]:
         "request": partial(_request, httpx.WSGITransport(application)),
         "token": lambda name: tokens.create(made.writer, name, "reader"),
         "base": lambda: bases.make(made.writer) is not None,
+        "heal": lambda: lane.base(made.writer)[1],
         "drill": lambda: _drill(made),
         "prune": lambda: _prune(made),
         "history": lambda kept: list(history.forget(made.writer, queries.head() - kept, actor="admin")),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from tests.machine.admins import Admins
 from tests.machine.clients import Clients
+from tests.machine.healing import Healing
 from tests.machine.meetings import Meetings
 from tests.machine.repairs import Repairs
 from tests.machine.troubles import Troubles
 
 
-class Machine(Clients, Admins, Troubles, Meetings, Repairs):
+class Machine(Clients, Admins, Troubles, Meetings, Healing, Repairs):
     """All rules. Set `nursery`, `coverage` and `failures` in a class of your own."""
 
 

@@ -22,12 +22,16 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Make `path` hold `content`, at once and for good: readers see the old file or the whole new one."""
+def write_durably(path: Path, content: bytes, rest: Iterable[bytes] = ()) -> None:
+    """Make `path` hold `content` and after it the `rest`, at once and for good.
+
+    Readers see the old file or the whole new one.
+    """
     with effect(f"file.write {path.suffix or path.name.rstrip('-0123456789')}"):
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # several processes may write one
         with temporary.open("wb") as file:
             file.write(content)
+            file.writelines(rest)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

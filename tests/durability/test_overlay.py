@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import struct
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,7 +63,7 @@ class Chain:
         ends = [0, *sorted(cut for cut in cuts if cut < len(self.content)), len(self.content)]
         self.base = _header(0, page_count, b"", tuple(self._put(first, last) for first, last in pairwise(ends)))
         self.changes = [change.pages(version) for version, change in enumerate(changes, 1)]
-        self.payloads = [deltas.pack(changed) for changed in self.changes]
+        self.payloads = [b"".join(deltas.pack(changed)) for changed in self.changes]
         self.headers = [
             _header(seq, change.page_count, payload)
             for seq, (change, payload) in enumerate(zip(changes, self.payloads, strict=True), 1)
@@ -176,3 +177,27 @@ def pad(size: int) -> None:
         cursor.execute("VACUUM")
         cursor.execute("CREATE TABLE padding (content)")
         cursor.execute("INSERT INTO padding VALUES (zeroblob(%s))", [size])
+
+
+def test_a_payload_is_what_the_format_says() -> None:
+    changed = {7: page(7, 1), 2: page(2, 1)}
+    as_described = struct.pack(">III", 2, 2, 7) + changed[2] + changed[7]
+    assert zstandard.decompress(b"".join(deltas.pack(changed))) == as_described
+
+
+BADLY_CUT = {
+    "not compressed": b"pages",
+    "cut short": zstandard.compress(struct.pack(">II", 1, 1) + bytes(PAGE_BYTES))[:-1],
+    "empty": zstandard.compress(b""),
+    "fewer pages": zstandard.compress(struct.pack(">III", 2, 1, 2) + bytes(PAGE_BYTES)),
+    "more pages": zstandard.compress(struct.pack(">II", 1, 1) + bytes(2 * PAGE_BYTES)),
+    "more than there are": zstandard.compress(struct.pack(">I", 0xFFFFFFFF) + bytes(4 * PAGE_BYTES)),
+}
+
+
+@pytest.mark.parametrize("payload", BADLY_CUT.values(), ids=BADLY_CUT)
+def test_a_payload_that_was_badly_cut_is_named(payload: bytes, tmp_path: Path) -> None:
+    header = _header(1, 2, payload)
+    with Overlay(tmp_path / "scratch", header) as overlay, pytest.raises(Damaged, match=header.name) as raised:
+        overlay.add(header, payload)
+    assert raised.value.name == header.name

@@ -13,8 +13,9 @@ import zstandard
 from imagerepo.durability import deltas
 from imagerepo.durability.outbox import Entry, Outbox
 from imagerepo.durability.pages import Cut, Pages
-from imagerepo.durability.records import Frozen, Header, Link, Part, Position, digest, encode
+from imagerepo.durability.records import Frozen, Header, Link, Part, Position, encode
 from imagerepo.store import names
+from imagerepo.store.reading import hash_all
 from imagerepo.testing.failpoints import effect, step
 
 PART_BYTES = 64 << 20
@@ -46,16 +47,21 @@ def cut_delta(pages: Pages, outbox: Outbox, place: Place, since: Position) -> En
         outbox.sweep()
         with effect("pages.delta"):
             delta = pages.delta(since)
-        payload = deltas.pack(delta.pages)
-        header = _header(
-            place,
-            delta.cut,
-            kind="delta",
-            following=delta.following,
-            payload_digest=digest(payload),
-            payload_bytes=len(payload),
-        )
-        return outbox.add(header, encode(header, payload))
+        with outbox.scratch() as payload:
+            for piece in deltas.pack(delta.pages):
+                payload.write(piece)
+            payload.seek(0)
+            payload_digest, payload_bytes = hash_all(payload)
+            header = _header(
+                place,
+                delta.cut,
+                kind="delta",
+                following=delta.following,
+                payload_digest=payload_digest,
+                payload_bytes=payload_bytes,
+            )
+            payload.seek(0)
+            return outbox.add(header, encode(header), payload)
 
 
 def cut_base(pages: Pages, outbox: Outbox, scratch: Path, place: Place) -> Entry:

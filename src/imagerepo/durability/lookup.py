@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -9,13 +10,18 @@ from imagerepo.durability.settle import Patience
 from imagerepo.errors import ObjectNotFound
 from imagerepo.store.objects import ObjectStore
 
+_CHUNK_BYTES = 1 << 20
+
 
 def content(store: ObjectStore, name: str, patience: Patience) -> bytes:
     """All bytes of an object. Raises ObjectNotFound."""
 
     def ask() -> bytes:
+        whole = io.BytesIO()  # its bytes are handed out without a copy, whose like a large record has no room for
         with store.get(name, newest=True) as reader:
-            return reader.read()
+            while chunk := reader.read(_CHUNK_BYTES):
+                whole.write(chunk)
+        return whole.getvalue()
 
     return patience.ask(ask)
 

@@ -6,15 +6,22 @@ first. Its parts are complete before it is there; parts without it are waste.
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from imagerepo.durability.records import Header, Manifest, Part, decode, decode_manifest, digest
+from imagerepo.durability.records import Header, Manifest, Part, decode, decode_manifest, read_head
 from imagerepo.errors import Damaged
 from imagerepo.files import unlink_durably, write_durably
 from imagerepo.store import names
+from imagerepo.store.reading import hash_all
 
+MOST_IN_MEMORY_BYTES = 8 << 20
+"""Of a payload in the making. Most have less than a megabyte; that of a long outage may have hundreds."""
+_CHUNK_BYTES = 1 << 20
 _RECORD = ".record"
 _PART = ".part"
 _SLASH = "!"
@@ -41,19 +48,29 @@ class Outbox:
     def part_path(self, part_digest: str) -> Path:
         return self._folder / f"{part_digest}{_PART}"
 
-    def add(self, header: Header | Manifest, content: bytes) -> Entry:
-        """Put a record whose parts are written and fsynced already. From here on it is owed to the store."""
+    def scratch(self) -> IO[bytes]:
+        """A file without a name, for a payload in the making."""
+        return tempfile.SpooledTemporaryFile(MOST_IN_MEMORY_BYTES, dir=str(self._folder))
+
+    def add(self, header: Header | Manifest, content: bytes, payload: IO[bytes] | None = None) -> Entry:
+        """Put a record whose parts are written and fsynced already: `content`, and what is left to read of `payload`.
+
+        From here on it is owed to the store.
+        """
         if self.pending():
             raise Damaged(f"{self._folder} holds a record already: it must be settled first")
         path = self._folder / f"{header.name.replace('/', _SLASH)}{_RECORD}"
-        write_durably(path, content)
-        return Entry(header, digest(content), path)
+        hashed = hashlib.sha256(content)
+        write_durably(path, content, _chunks(payload, hashed) if payload else ())
+        return Entry(header, hashed.hexdigest(), path)
 
     def pending(self) -> Entry | None:
         """The record that is owed, if any. Raises Damaged where the file is not whole."""
         for path in self._records():
-            content = path.read_bytes()
-            return Entry(_header(content, path.name.removesuffix(_RECORD)), digest(content), path)
+            with path.open("rb") as file:
+                header = _header(read_head(file), path.name.removesuffix(_RECORD))
+                file.seek(0)
+                return Entry(header, hash_all(file)[0], path)
         return None
 
     def owes(self) -> bool:
@@ -83,6 +100,13 @@ class Outbox:
         entry = self.pending()
         kept = {entry.path, *map(entry.part_path, entry.header.parts)} if entry else set()
         return (path for path in self._folder.iterdir() if path not in kept)
+
+
+def _chunks(payload: IO[bytes], hashed: hashlib._Hash) -> Iterator[bytes]:
+    """What is left to read of it, hashed on the way."""
+    while chunk := payload.read(_CHUNK_BYTES):
+        hashed.update(chunk)
+        yield chunk
 
 
 def _header(content: bytes, file_name: str) -> Header | Manifest:

@@ -42,15 +42,10 @@ class Overlay:
     def add(self, header: Header, payload: bytes) -> None:
         """Take the delta before those that were taken. Raises Damaged where it is not what its header says."""
         self.page_count = min(self.page_count, header.page_count)
-        first_met = {
-            number: page
-            for number, page in unpack(header, payload).items()
-            if number not in self._places and number <= self.page_count
-        }
-        for number in first_met:
-            self._places[number] = self._size
-            self._size += header.page_size
-        self._file.write(b"".join(first_met.values()))
+        for number, page in unpack(header, payload):
+            if number not in self._places and number <= self.page_count:
+                self._places[number] = self._size
+                self._size += self._file.write(page)
         self._file.flush()
 
     def lay(self, buffer: memoryview, offset: int) -> memoryview:

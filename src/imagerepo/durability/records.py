@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from imagerepo.errors import Damaged
 from imagerepo.store import names
+from imagerepo.store.reading import Readable
 
 MAGIC = b"imgrepo\x01"
 FORMAT = 1
@@ -168,10 +169,21 @@ def decode_manifest(content: bytes, *, name: str) -> Manifest:
     return _read_header(Manifest, _split(content, name)[0], name)
 
 
+def read_head(file: Readable) -> bytes:
+    """A record's bytes up to its payload, which nobody needs to know what it says of itself."""
+    prefix = file.read(PREFIX_BYTES)
+    return prefix + file.read(min(_header_bytes(prefix), MAX_HEADER_BYTES))
+
+
+def _header_bytes(content: bytes) -> int:
+    (length,) = struct.unpack_from(">I", content, len(MAGIC)) if len(content) >= PREFIX_BYTES else (0,)
+    return int(length)
+
+
 def _split(content: bytes, name: str) -> tuple[bytes, bytes]:
     if content[: len(MAGIC)] != MAGIC:
         raise Damaged(f"{name} is not a record of imagerepo: it begins with {content[:8]!r}", name=name)
-    (length,) = struct.unpack_from(">I", content, len(MAGIC)) if len(content) >= PREFIX_BYTES else (0,)
+    length = _header_bytes(content)
     text = content[PREFIX_BYTES : PREFIX_BYTES + length]
     if len(text) != length or not length or length > MAX_HEADER_BYTES:
         raise Damaged(f"{name} is cut short: its header has {len(text)} of {length} bytes", name=name)

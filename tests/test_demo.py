@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,16 @@ def test_a_folder_without_images_fails_in_one_sentence(tmp_path: Path) -> None:
     )
 
 
-def _demo(*options: str) -> subprocess.CompletedProcess[str]:
+def test_without_a_temporary_folder_it_fails_in_one_sentence() -> None:
+    result = _demo(limits=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))  # no file takes a byte
+    assert result.returncode == 1
+    assert result.stderr.startswith("imagerepo: No usable temporary directory")
+    assert result.stderr.endswith("set TMPDIR to a folder that can be written to\n")
+    assert result.stderr.count("\n") == 1
+
+
+def _demo(*options: str, limits: Callable[[], object] | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "imagerepo", "demo", *options]
-    return subprocess.run(command, env=clean_environ(), capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(
+        command, env=clean_environ(), preexec_fn=limits, capture_output=True, text=True, timeout=240, check=False
+    )

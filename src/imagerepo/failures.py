@@ -11,6 +11,8 @@ from imagerepo.errors import DiskFails, ImagerepoError
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BROKEN = frozenset({errno.EIO, errno.EROFS})
 _SQLITE_BROKEN = ("SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
+_NO_TEMPORARY = "No usable temporary directory"
+"""What Python's tempfile says where all of those are absent, read-only or full: it has no error of its own for that."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ def sentence(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, PermissionError):
         return f"{error.filename}: {error.strerror}. Run this as the user who runs the server"
+    if isinstance(error, FileNotFoundError) and _NO_TEMPORARY in str(error):
+        return f"{error.strerror}: set TMPDIR to a folder that can be written to"
     failure = of_the_disk(error)
     if failure is None:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 
 import pytest
 
@@ -45,3 +46,11 @@ def test_records_of_epochs_that_are_gone_are_no_place_to_begin(new_node: NewNode
 
 def test_an_empty_store_is_where_a_repository_begins(new_node: NewNode) -> None:
     assert new_node().start().commit(A).revision == 1
+
+
+def test_a_start_needs_no_temporary_folder(new_node: NewNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would fail there with the epoch claimed, and so the server before it fenced, for nothing."""
+    monkeypatch.setattr(tempfile, "tempdir", "/absent")
+    node = new_node().start()
+    node.die()
+    assert node.start().commit(A).revision == 1

@@ -6,10 +6,8 @@ the next number, and the newest is found by halving.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from imagerepo.durability import lookup
 from imagerepo.durability.settle import Patience, settle
@@ -78,13 +76,11 @@ def become_owner(store: ObjectStore, epoch: int, writer: str, patience: Patience
 
     Exclusive creation has one winner; this shows most cases where a partition gave it two.
     """
-    with step("start.owner"), tempfile.NamedTemporaryFile() as file:
+    with step("start.owner"):
         if owner(store, epoch, patience) not in (None, writer):
             return False
-        file.write(writer.encode())
-        file.flush()
         try:
-            settle(store, names.owner(epoch), Path(file.name), patience=patience)
+            settle(store, names.owner(epoch), writer.encode(), patience=patience)
         except Damaged:
             return False
         return owner(store, epoch, patience) == writer

@@ -6,11 +6,12 @@ name back: our bytes there, it is applied; nothing there, the same bytes again; 
 
 from __future__ import annotations
 
+import io
 import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from imagerepo.errors import Damaged, ObjectNotFound, StoreError, StoreRefused
 from imagerepo.store.objects import ObjectStore
@@ -98,12 +99,12 @@ class Patience:
 def settle(
     store: ObjectStore,
     name: str,
-    body: Path,
+    body: Path | bytes,
     *,
     patience: Patience,
     before_retry: Callable[[], None] = lambda: None,
 ) -> None:
-    """Make the object `name` hold the bytes of the file `body`, and know that it does.
+    """Make the object `name` hold `body`, or the bytes of that file, and know that it does.
 
     `before_retry` runs before anything is sent again: it looks for a newer epoch and raises Fenced.
     Raises Damaged where other bytes are found under the name. Returns only when it is settled.
@@ -112,7 +113,7 @@ def settle(
         if number:
             before_retry()
         try:
-            with body.open("rb") as file:
+            with _opened(body) as file:
                 store.put(name, file, media_type=RECORD_TYPE)
         except StoreError as error:
             patience.failed(error)
@@ -123,10 +124,10 @@ def settle(
             return
 
 
-def holds(store: ObjectStore, name: str, body: Path) -> bool:
+def holds(store: ObjectStore, name: str, body: Path | bytes) -> bool:
     """Whether the newest copy of `name` is these bytes; false where there is none. Raises Damaged."""
     try:
-        with store.get(name, newest=True) as reader, body.open("rb") as file:
+        with store.get(name, newest=True) as reader, _opened(body) as file:
             if hash_all(reader) == hash_all(file):
                 return True
     except ObjectNotFound:
@@ -135,3 +136,7 @@ def holds(store: ObjectStore, name: str, body: Path) -> bool:
         f"{name} holds other bytes than this writer's: two writers share an epoch, or the store is damaged. "
         "Stop both servers and keep the data folder for an inspection."
     )
+
+
+def _opened(body: Path | bytes) -> BinaryIO:
+    return io.BytesIO(body) if isinstance(body, bytes) else body.open("rb")

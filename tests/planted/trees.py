@@ -36,6 +36,7 @@ class Run:
     """A suite's run: `red` is the test that failed, None where all passed; `why` is what it said."""
 
     suite: Suite
+    seed: int
     seconds: float
     red: str | None = None
     why: str = ""
@@ -89,11 +90,11 @@ def run(tree: Path, suite: Suite, seed: int) -> Run:
     )
     seconds = time.monotonic() - begun
     if status == 0:
-        return Run(suite, seconds)
+        return Run(suite, seed, seconds)
     found = _RED.search(output)
     if status != _TESTS_FAILED or found is None:
         raise NotTried(f"{suite.name} did not run (status {status}):\n{output[-4000:]}")
-    return Run(suite, seconds, found["test"], found["why"] or "")
+    return Run(suite, seed, seconds, found["test"], found["why"] or "")
 
 
 def _environ(tree: Path, seed: int, *, whole: bool) -> dict[str, str]:

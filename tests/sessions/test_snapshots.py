@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imagerepo.sessions import lane, lifecycle
+from imagerepo.sessions import lane, lifecycle, merge
 from imagerepo.sessions.models import State
 from imagerepo.store.backends import open_memory
 from tests.durability.node import A, B, C, D, Node
@@ -36,6 +36,21 @@ def test_a_snapshot_while_sessions_are_under_way_makes_nothing_live(node: Node, 
     assert node.states()[staged.key] == node.states()[committing.key] == State.ABORTED
     node.commit(D)
     assert node.live() == {A, D}
+
+
+@pytest.mark.parametrize("make", [lane.snapshot, lane.base])
+def test_what_a_holder_that_died_has_merged_goes_live_with_the_next_snapshot(
+    node: Node, make: Callable[..., object]
+) -> None:
+    merged = node.stage(B)
+    with node.writer.lane():
+        merge.merge_waiting()
+    node.stage(C, state=State.OPEN)
+    make(node.writer)
+    assert node.live() == {B}
+    node.lose_disk()
+    assert node.start().live() == {B}
+    assert node.states()[merged.key] == State.LIVE
 
 
 def test_what_was_staged_can_be_committed_after_a_snapshot(node: Node) -> None:

@@ -100,6 +100,16 @@ def test_a_healed_chain_that_can_not_be_restored_either_is_healed_again(node: No
     assert healing.wants_manifest(node.writer.disk)
 
 
+def test_what_a_restore_finds_that_began_before_the_base_asks_for_no_other(node: Node, store: FaultyStore) -> None:
+    three_commits(node)
+    error, end = Damaged(harm(node, store, "damaged", behind=1)), node.writer.state.final.sequence
+    for _ in range(2):
+        with node.writer.lane():
+            healing.note(node.writer.disk, error, end)
+        lane.heal(node.writer)
+    assert node.writer.state.final.sequence == end + 1
+
+
 def test_where_no_base_can_be_cut_commits_go_on_as_before(node: Node, store: FaultyStore) -> None:
     three_commits(node)
     harm(node, store, "damaged", behind=1)

@@ -278,7 +278,7 @@ def test_a_chain_that_can_not_be_restored_gets_its_base_though_nobody_commits(
 ) -> None:
     worker.commit(worker.stage(b"one"))
     with node.writer.lane():
-        healing.note(node.writer.disk, Damaged("a record is damaged"))
+        healing.note(node.writer.disk, Damaged("a record is damaged"), node.writer.state.final.sequence)
     caplog.clear()  # that was told, as it should be
     until(lambda: healing.wants_manifest(node.writer.disk))
     assert next(node.writer.snapshots()).kind == "base"

@@ -100,14 +100,15 @@ def restored(writer: Writer, patience: Patience, progress: Progress = unseen) ->
 
     Raises NoRoom, and Damaged where the chain can't be restored: then the next record heals it (healing.py).
     """
+    final = _final(writer)
     with ExitStack() as stack:
         try:
-            end = chain.follow(writer.store, _final(writer).link, patience)
+            end = chain.follow(writer.store, final.link, patience)
             beside = restored_beside(writer.store, end, writer.disk.scratch, patience, progress)
             found = stack.enter_context(beside)
         except Damaged as error:
             with writer.lane():
-                healing.note(writer.disk, error)
+                healing.note(writer.disk, error, final.sequence)
             raise
         yield found
 

@@ -38,10 +38,13 @@ def noted(disk: Disk) -> Unrestorable | None:
         return None
 
 
-def note(disk: Disk, error: Damaged) -> None:
-    """Let the next record be a base. What was noted before, and has had its base, did not help."""
+def note(disk: Disk, error: Damaged, end: int) -> None:
+    """The chain can't be restored up to its record `end`: let the next one be a base.
+
+    Unless it is to be, or has been since; where a restore up to that one fails, it did not help.
+    """
     before, state = noted(disk), disk.state()
-    if (before and before.base is None) or state is None or state.final is None:
+    if (before and (before.base is None or end < before.base)) or state is None or state.final is None:
         return
     log.error("the chain can't be restored; the next record will be a base: %s", error)
     _save(disk, Unrestorable(noted_at=datetime.now(UTC), why=str(error), sequence=state.final.sequence))

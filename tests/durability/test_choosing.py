@@ -94,6 +94,31 @@ def test_a_missing_record_too(reign: Reign, restore: Restoring) -> None:
     assert restore(to_last_good=True) == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_lost_record_is_named_whatever_comes_after_it(reign: Reign, restore: Restoring, number: int) -> None:
+    headers = [reign.commit() for _ in range(7)]
+    lost = headers[number - 1]
+    still_listed = list(reign.store.list(names.DB))
+    reign.store.delete([lost.name])
+    reign.store.list = lambda prefix, **_: iter(still_listed)
+    with pytest.raises(Damaged, match=rf"{lost.name}\b.*--to-last-good") as refused:
+        restore()
+    assert refused.value.name == lost.name
+    assert restore(to_last_good=True) == list(range(1, number))
+    assert lost.name in restore.told[0]
+    assert restore(to_last_good=True, revision=1) == ([] if number == 1 else [1])
+
+
+def test_a_lost_record_costs_nothing_where_a_base_comes_after_it(reign: Reign, restore: Restoring) -> None:
+    headers = [reign.commit() for _ in range(3)]
+    reign.forget_the_log()
+    reign.commit()
+    reign.commit()
+    reign.store.delete([headers[0].name])
+    assert restore(to_last_good=True) == [1, 2, 3, 4, 5]
+    assert [headers[0].name in told for told in restore.told] == [True]
+
+
 def test_a_damaged_background_base_costs_nothing(reign: Reign, restore: Restoring) -> None:
     reign.commit()
     older = bases.make(reign.writer)
@@ -136,8 +161,10 @@ def test_records_pruned_behind_a_manifest_that_is_damaged_are_not_taken_for_the_
     reign.commit()
     reign.store.delete([header.name for header in headers])
     reign.store.put(manifest.name, io.BytesIO(b"nothing"), media_type="x/y")
-    with pytest.raises(Damaged, match="not showing all of this repository"):
-        restore(to_last_good=True)
+    with pytest.raises(Damaged, match=manifest.name):
+        restore()
+    assert restore(to_last_good=True) == [], "the opening record is all that is whole"
+    assert (manifest.name in restore.told[0], headers[0].name in restore.told[1]) == (True, True)
 
 
 def test_with_an_epochs_first_record_gone_the_last_of_the_epoch_before_is_taken(

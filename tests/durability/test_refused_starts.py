@@ -13,7 +13,7 @@ from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import FaultyStore
-from tests.durability.node import A, NewNode, Node
+from tests.durability.node import A, B, C, NewNode, Node
 
 
 def test_a_disk_ahead_of_what_the_store_shows_refuses_to_start(node: Node, store: FaultyStore) -> None:
@@ -45,14 +45,27 @@ def test_another_repositorys_store_is_refused(new_node: NewNode) -> None:
         node.start()
 
 
-def test_records_that_are_listed_but_cannot_be_read_stop_the_start(node: Node, store: FaultyStore) -> None:
-    node.commit(A)
-    name = node.writer.state.final.name
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_lost_record_stops_the_start_and_is_named(node: Node, store: FaultyStore, number: int) -> None:
+    for ident in (A, B, C):
+        node.commit(ident)
+    last = names.parse(node.writer.state.final.name)
+    assert isinstance(last, names.Record) and last.seq == 3
+    still_listed = list(store.list(names.DB))
+    lost = names.record(last.epoch, last.writer, number)
     node.lose_disk()
-    record = names.parse(name)
-    assert isinstance(record, names.Record)
-    store.delete([names.record(1, record.writer, 0)])
-    with pytest.raises(Damaged, match=r"lists .* but answers that it is absent"):
+    store.delete([lost])
+    store.list = lambda prefix, **_: iter(still_listed)
+    with pytest.raises(Damaged, match=rf"^{lost} is absent") as refused:
+        node.start()
+    assert refused.value.name == lost
+
+
+def test_a_lost_owner_stops_the_start_and_is_named(node: Node, store: FaultyStore) -> None:
+    node.commit(A)
+    node.lose_disk()
+    store.delete([names.owner(1)])
+    with pytest.raises(Damaged, match=rf"^{names.owner(1)} is absent"):
         node.start()
 
 

@@ -7,7 +7,7 @@ but can't be read is a reason to stop.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +25,10 @@ from imagerepo.testing.failpoints import step
 READ_AHEAD = 8
 """Records fetched at once on the way back."""
 ONCE = Patience(most_questions=1)
+_NOT_ALL = (
+    "it is not showing all of this repository, and committed images could be lost by whoever went on from what it "
+    "shows. Check that all of Swift's servers are up, and try again"
+)
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def forward(store: ObjectStore, epoch: int, writer: str, seq: int, patience: Pat
 def find_end(store: ObjectStore, before: int, patience: Patience) -> Snapshot | None:
     """The last record of the newest opened epoch below `before`; None where no epoch was ever opened.
 
-    Raises Damaged where it is not sound, or the listing shows records that asking by name does not find.
+    Raises Damaged where it is not sound, or a record is lost: others are listed from there on.
     """
     with _must_be_there():
         last = find_last(store, before, patience)
@@ -153,10 +157,21 @@ def find_end(store: ObjectStore, before: int, patience: Patience) -> Snapshot | 
             return read(store, names.build(last), patience)
 
 
+def _refuse(lost: Damaged) -> None:
+    raise lost
+
+
 def find_last(
-    store: ObjectStore, before: int, patience: Patience, without: Collection[str] = ()
+    store: ObjectStore,
+    before: int,
+    patience: Patience,
+    without: Collection[str] = (),
+    pass_over: Callable[[Damaged], None] = _refuse,
 ) -> names.Record | None:
     """As `find_end`, but the name only: it is not read.
+
+    Where a record is lost `pass_over` hears of it. Unless that raises, the newest after it
+    is taken, or else the last before it.
 
     Manifests whose names are in `without` are passed over. Records that were pruned behind such a one are then taken
     for the end, unless a listing shows those after them: nothing that goes on from there may do without asking.
@@ -164,24 +179,69 @@ def find_last(
     with step("start.find"):
         listed = _listed(store, patience)
         for epoch in range(before - 1, 0, -1):
-            last = _last_of(store, epoch, listed, patience, without)
+            last = _last_of(store, epoch, listed, patience, without, pass_over)
             if last:
                 return last
-        _refuse_unreadable(record for record in listed if record.epoch < before)
+        if strays := sorted(map(names.build, (record for record in listed if record.epoch < before))):
+            raise Damaged(f"the store lists {strays[0]}, but no epoch that is its writer's: {_NOT_ALL}")
         return None
 
 
 def _last_of(
-    store: ObjectStore, epoch: int, listed: set[names.Record], patience: Patience, without: Collection[str]
+    store: ObjectStore,
+    epoch: int,
+    listed: set[names.Record],
+    patience: Patience,
+    without: Collection[str],
+    pass_over: Callable[[Damaged], None],
 ) -> names.Record | None:
     mine = {record for record in listed if record.epoch == epoch}
     writer = epochs.owner(store, epoch, patience)
     if writer is None:
-        _refuse_unreadable(mine)
+        if mine:
+            a_record = min(map(names.build, mine))
+            raise Damaged(f"{names.owner(epoch)} is absent, though the store lists {a_record}: {_NOT_ALL}")
         return None
     seq = _last_seq(store, epoch, writer, patience, without)
-    _refuse_unreadable(record for record in mine if record.writer == writer and record.seq > seq)
-    return names.Record(epoch, writer, seq) if seq >= 0 else None
+    later = sorted(record.seq for record in mine if record.writer == writer and record.seq > seq)
+    if not later:
+        return names.Record(epoch, writer, seq) if seq >= 0 else None
+    lost = names.Record(epoch, writer, seq + 1)
+    if lookup.exists(store, names.build(lost), patience):  # it came back
+        return _last_of(store, epoch, listed, patience, without, pass_over)
+    return _last_beside(store, lost, later, patience, pass_over)
+
+
+def _last_beside(
+    store: ObjectStore, lost: names.Record, later: list[int], patience: Patience, pass_over: Callable[[Damaged], None]
+) -> names.Record:
+    """The last record of a reign that lost one, by what `pass_over` allows. It was listed, or those `later` were.
+
+    Raises Damaged where no other is left.
+    """
+    name = partial(names.record, lost.epoch, lost.writer)
+    there = next((seq for seq in reversed(later) if lookup.exists(store, name(seq), patience)), None)
+    listed = "it" if later[-1] == lost.seq else name(later[-1])
+    shown = f"lists {listed}" if there is None else f"has {name(there)}"
+    error = Damaged(f"{lost} is absent, though the store {shown}: {_NOT_ALL}", name=str(lost))
+    if there is None and lost.seq == 0:
+        raise error
+    pass_over(error)
+    if there is None:
+        return names.Record(lost.epoch, lost.writer, lost.seq - 1)
+    after = lookup.how_many(store, name, patience, first=there + 1)
+    return names.Record(lost.epoch, lost.writer, there + after)
+
+
+def last_before(store: ObjectStore, record: names.Record, patience: Patience) -> names.Record | None:
+    """The newest record of the same reign before this one that is there, as far as it is listed or the next."""
+    reign = (record.epoch, record.writer)
+    listed = {each.seq for each in _listed(store, patience) if (each.epoch, each.writer) == reign}
+    for seq in sorted(filter(record.seq.__gt__, listed | {0, record.seq - 1}), reverse=True):
+        before = names.Record(record.epoch, record.writer, seq)
+        if lookup.exists(store, names.build(before), patience):
+            return before
+    return None
 
 
 def select(
@@ -234,13 +294,3 @@ def _listed(store: ObjectStore, patience: Patience) -> set[names.Record]:
             if isinstance(thing, names.Record):
                 records.add(thing)
     return records
-
-
-def _refuse_unreadable(records: Iterable[names.Record]) -> None:
-    found = sorted(names.build(record) for record in records)
-    if found:
-        raise Damaged(
-            f"the store lists {found[0]} ({len(found)} such), but answers that it is absent: it is not showing "
-            "all of this repository. Starting now could lose committed images. "
-            "Check that all of Swift's servers are up, and start again."
-        )

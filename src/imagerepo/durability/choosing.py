@@ -55,10 +55,10 @@ def restore_wanted(
     Raises DurabilityError where there is no chain, and Damaged, naming what is, also where nothing that is kept is old
     enough.
     """
-    place = _From()
+    place, tell = _From(), _once(tell)
     while True:
         try:
-            end = _end(store, before, place, patience)
+            end = _end(store, before, place, wanted, patience, tell)
             chosen = chain.select(store, end, patience, revision=wanted.revision, at=wanted.at, without=place.without)
             restore.restore(
                 store, chosen, database, patience, progress, without=place.without, thorough=wanted.to_last_good
@@ -73,8 +73,27 @@ def restore_wanted(
             return chosen
 
 
-def _end(store: ObjectStore, before: int, place: _From, patience: Patience) -> chain.Snapshot:
-    last = place.last or chain.find_last(store, before, patience, place.without)
+def _once(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """As `tell`, but of the same only once: what is passed over is met again by each try."""
+    told: set[str] = set()
+
+    def first_time(sentence: str) -> None:
+        if sentence not in told:
+            told.add(sentence)
+            tell(sentence)
+
+    return first_time
+
+
+def _end(
+    store: ObjectStore, before: int, place: _From, wanted: Wanted, patience: Patience, tell: Callable[[str], None]
+) -> chain.Snapshot:
+    def pass_over(lost: Damaged) -> None:
+        if not wanted.to_last_good:
+            raise lost
+        tell(str(lost))
+
+    last = place.last or chain.find_last(store, before, patience, place.without, pass_over)
     if last is None:
         raise DurabilityError("the store holds no snapshot: is its URL right?")
     return _read(store, last, patience)
@@ -84,7 +103,7 @@ def _read(store: ObjectStore, record: names.Record, patience: Patience) -> chain
     try:
         return chain.read(store, names.build(record), patience)
     except ObjectNotFound as error:
-        raise Damaged(f"no snapshot that is kept is whole: {error}") from None
+        raise Damaged(f"the chain is broken: {error}", name=error.name) from None
 
 
 def _before(store: ObjectStore, place: _From, error: Damaged, patience: Patience) -> _From:
@@ -99,7 +118,7 @@ def _before(store: ObjectStore, place: _From, error: Damaged, patience: Patience
 
 def _record_before(store: ObjectStore, bad: names.Record, patience: Patience) -> names.Record | None:
     if bad.seq:
-        return names.Record(bad.epoch, bad.writer, bad.seq - 1)
+        return chain.last_before(store, bad, patience)
     with suppress(Damaged, ObjectNotFound):  # only its parts are damaged, perhaps: then it names its parent
         parent = chain.read(store, names.build(bad), patience).header.parent
         found = names.parse(parent.name) if parent else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -145,6 +146,11 @@ def _revision_in(database: str) -> int:
         return int(connection.execute("SELECT coalesce(max(number), 0) FROM imagerepo_revision").fetchone()[0])
 
 
+def _head_in(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "catalogue.sqlite3")) as connection:
+        return int(connection.execute("SELECT revision FROM imagerepo_head").fetchone()[0])
+
+
 @pytest.fixture
 def three_revisions(new_server: NewServer) -> Server:
     """A server with three commits behind it."""
@@ -163,7 +169,10 @@ def test_a_restore_reaches_back_to_a_revision_and_a_moment(three_revisions: Serv
     for number, arguments in enumerate(moments):
         result = server.command("restore", "--to", str(tmp_path / f"r{number}"), *arguments, "--json")
         assert result.returncode == 0, result.stderr
-        assert _revision_in(json.loads(result.stdout)["database"]) == 2
+        assert _revision_in(json.loads(result.stdout)["database"]) == _head_in(tmp_path / f"r{number}") == 2
+    result = server.command("restore", "--to", str(tmp_path / "newer"), "--revision", "9", "--json")
+    assert json.loads(result.stdout)["revision"] == _head_in(tmp_path / "newer") == 3
+    assert "no snapshot shows revision 9" in result.stderr
     result = server.command("restore", "--to", str(tmp_path / "r9"), "--at", "2001-01-01", "--json")
     _assert_fails(result, 1, "no snapshot is that old")
 

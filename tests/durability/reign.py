@@ -52,10 +52,13 @@ class Reign:
         self._ship(self.revision)
         return self
 
-    def commit(self) -> Header:
-        self.revision += 1
-        self._insert(self.revision)
-        return self._ship(self.revision - 1)
+    def commit(self, together: int = 1) -> Header:
+        """Make so many revisions, in one record."""
+        head = self.revision
+        for _ in range(together):
+            self.revision += 1
+            self._insert(self.revision)
+        return self._ship(head)
 
     def stage(self) -> None:
         """Write a row that no record has yet."""

@@ -40,7 +40,8 @@ class Restoring:
     def __call__(self, **wanted: object) -> list[int]:
         store = self._reign.store
         before = epochs.first_unclaimed(store, ONCE)
-        choosing.restore_wanted(store, before, self.database, Wanted(**wanted), ONCE, tell=self.told.append)
+        wishes = Wanted(**wanted)
+        self.chosen = choosing.restore_wanted(store, before, self.database, wishes, ONCE, tell=self.told.append)
         return rows(self.database)
 
 
@@ -71,6 +72,17 @@ def test_the_newest_up_to_a_revision_and_a_moment(reign: Reign, restore: Restori
     for revision, moment in enumerate(moments):
         assert restore(at=moment) == list(range(1, revision + 1))
     assert restore(at=moments[3], revision=1) == restore(at=moments[1], revision=3) == [1]
+
+
+def test_each_revision_of_a_group_commit_can_be_had(reign: Reign, restore: Restoring) -> None:
+    headers = [reign.commit(), reign.commit(together=3), reign.commit()]
+    between = reign.now()
+    reign.commit()
+    for revision, header in [(1, headers[0]), (2, headers[1]), (3, headers[1]), (4, headers[1]), (5, headers[2])]:
+        restore(revision=revision)
+        assert (restore.chosen.revision, restore.chosen.snapshot.header) == (revision, header)
+    restore(revision=6, at=between)
+    assert restore.chosen.revision == 5
 
 
 def test_a_damaged_record_is_named_and_never_passed_over_silently(reign: Reign, restore: Restoring) -> None:

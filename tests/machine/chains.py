@@ -99,13 +99,15 @@ class Witness:
         self.told.append(f"{datetime.now(UTC):%H:%M:%S.%f}  {what}")
 
 
-def view(store: ObjectStore, snapshot: chain.Snapshot) -> View:
-    """What a restore of this snapshot shows."""
+def view(store: ObjectStore, snapshot: chain.Snapshot, revision: int | None = None) -> View:
+    """What a restore of this snapshot shows, at `revision` if it has that."""
+    head = chain.shown(snapshot.header, revision)
+    assert head is not None, f"{snapshot.header.name} does not show revision {revision}"
     with tempfile.TemporaryDirectory(dir=_quick()) as folder:
         database = Path(folder) / "restored.sqlite3"
         restore.build(store, snapshot, database, PATIENCE)
         with closing(sqlite3.connect(database)) as connection:
-            return _read(connection, snapshot.header.head_after)
+            return _read(connection, head)
 
 
 def without_base(store: ObjectStore, idents: Iterable[str]) -> set[str]:

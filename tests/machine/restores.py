@@ -24,7 +24,7 @@ def restored(world: World, revision: int) -> None:
     assert end is not None
     try:
         snapshot = chain.select(world.objects, end, chains.PATIENCE, revision=revision)
-        view = chains.view(world.objects, snapshot)
+        view = chains.view(world.objects, snapshot, revision)
         missing = chains.without_base(world.objects, view.live.keys() & world.found.referred)
         assert missing <= world.ledger.lost.keys(), f"revision {revision} is kept, and the bases of {missing} are lost"
     except Damaged as error:

@@ -15,17 +15,18 @@ from imagerepo.boot import boot
 from imagerepo.cli.folder import is_served
 from imagerepo.cli.output import AsJson, byte_progress, note, patience, show_one
 from imagerepo.config import Config
-from imagerepo.durability import chain, choosing, drill, epochs
+from imagerepo.durability import choosing, drill, epochs
 from imagerepo.durability.choosing import Wanted
 from imagerepo.durability.locks import acquire, exclusive
 from imagerepo.durability.state import Disk
 from imagerepo.errors import ConfigError, InUse
+from imagerepo.sessions import beside
 from imagerepo.store.backends import open_store
 
 
 def restore(
     to: Annotated[Path, typer.Option(help="Folder for the restored database; made if it isn't there.")],
-    revision: Annotated[int | None, typer.Option(min=0, help="The newest snapshot up to this revision.")] = None,
+    revision: Annotated[int | None, typer.Option(min=0, help="At this revision, or the newest before it.")] = None,
     at: Annotated[datetime | None, typer.Option(help="The newest snapshot up to this moment, in UTC.")] = None,
     to_last_good: Annotated[
         bool, typer.Option("--to-last-good", help="Where the newest is damaged, take the newest that is whole.")
@@ -37,8 +38,10 @@ def restore(
     moment = at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
     disk = Disk(to.absolute())
     with _own_folder(disk):
-        end = _restore(config, disk, Wanted(revision, moment, to_last_good))
-    row = end.header.summary | {"database": str(disk.database)}
+        chosen = _restore(config, disk, Wanted(revision, moment, to_last_good))
+    if revision is not None and chosen.revision < revision:
+        note(f"no snapshot {'of that time ' if at else ''}shows revision {revision}: the newest before it is given")
+    row = chosen.snapshot.header.summary | {"revision": chosen.revision, "database": str(disk.database)}
     show_one(row, as_json=as_json, line=f"{disk.database}: revision {row['revision']}, snapshot {row['sequence']}")
 
 
@@ -85,7 +88,7 @@ def _own_folder(disk: Disk) -> Iterator[None]:
         lock.release()
 
 
-def _restore(config: Config, disk: Disk, wanted: Wanted) -> chain.Snapshot:
+def _restore(config: Config, disk: Disk, wanted: Wanted) -> choosing.Chosen:
     store, asking = open_store(config.resolved_snapshot_url, config=config), patience()
     before = epochs.first_unclaimed(store, asking)
     with byte_progress("restoring") as progress:
@@ -97,6 +100,7 @@ def _restore(config: Config, disk: Disk, wanted: Wanted) -> chain.Snapshot:
             asking,
             progress=progress,
             tell=lambda what: note(f"passed over: {what}"),
+            finish=beside.flip,
         )
 
 

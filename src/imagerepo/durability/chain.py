@@ -244,6 +244,16 @@ def last_before(store: ObjectStore, record: names.Record, patience: Patience) ->
     return None
 
 
+def shown(header: Header, revision: int | None) -> int | None:
+    """The newest revision up to `revision` that the rows of a snapshot show; None where they may be of later ones only.
+
+    They show each that it makes live: what that changed is in them, and history ends behind the head at the latest.
+    """
+    if revision is None or header.head_after <= revision:
+        return header.head_after
+    return revision if header.head < revision else None
+
+
 def select(
     store: ObjectStore,
     end: Snapshot,
@@ -255,14 +265,15 @@ def select(
 ) -> Snapshot:
     """The newest snapshot up to a revision and a moment. Raises Damaged where none is that old, or kept.
 
-    Bases whose names are in `without` are not looked at.
+    It may make newer revisions live too, by a group commit: `shown` says at which it is wanted. Bases whose names are
+    in `without` are not looked at.
     """
     if revision is None and at is None:
         return end
     chosen, oldest = None, end.header
     for snapshot, manifest in _with_bases(store, end, patience, without):
         header = snapshot.header
-        if (revision is None or header.head_after <= revision) and (at is None or header.created_at <= at):
+        if shown(header, revision) is not None and (at is None or header.created_at <= at):
             chosen = chosen or snapshot
         if header.kind == "base" or manifest:
             if chosen:

@@ -33,6 +33,14 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """A snapshot, and which of the revisions that its rows show is wanted."""
+
+    snapshot: chain.Snapshot
+    revision: int
+
+
+@dataclass(frozen=True)
 class _From:
     """Where to look for it: from the record `last` back, or the chain's end, leaving bases out."""
 
@@ -49,8 +57,11 @@ def restore_wanted(
     *,
     progress: Progress = unseen,
     tell: Callable[[str], None] = lambda sentence: None,
-) -> chain.Snapshot:
+    finish: Callable[[Path, int], None] = lambda database, revision: None,
+) -> Chosen:
     """Make `database` the wanted snapshot of the chain that ends below the epoch `before`, and give that.
+
+    `finish` hears of the new file, before it takes its place, and of the revision that is wanted of it.
 
     Raises DurabilityError where there is no chain, and Damaged, naming what is, also where nothing that is kept is old
     enough.
@@ -59,10 +70,8 @@ def restore_wanted(
     while True:
         try:
             end = _end(store, before, place, wanted, patience, tell)
-            chosen = chain.select(store, end, patience, revision=wanted.revision, at=wanted.at, without=place.without)
-            restore.restore(
-                store, chosen, database, patience, progress, without=place.without, thorough=wanted.to_last_good
-            )
+            chosen = _choose(store, end, place, wanted, patience)
+            _restore(store, chosen, database, place, wanted, patience, progress, finish)
         except Damaged as error:
             if not wanted.to_last_good:
                 hint = "; --to-last-good takes the newest snapshot that is whole" if error.name else ""
@@ -71,6 +80,42 @@ def restore_wanted(
             place = _before(store, place, error, patience)
         else:
             return chosen
+
+
+def _choose(store: ObjectStore, end: chain.Snapshot, place: _From, wanted: Wanted, patience: Patience) -> Chosen:
+    found = chain.select(store, end, patience, revision=wanted.revision, at=wanted.at, without=place.without)
+    revision = chain.shown(found.header, wanted.revision)
+    assert revision is not None  # noqa: S101  # it was chosen by that
+    return Chosen(found, revision)
+
+
+def _restore(
+    store: ObjectStore,
+    chosen: Chosen,
+    database: Path,
+    place: _From,
+    wanted: Wanted,
+    patience: Patience,
+    progress: Progress,
+    finish: Callable[[Path, int], None],
+) -> None:
+    def finish_named(new: Path) -> None:
+        try:
+            finish(new, chosen.revision)
+        except Damaged as error:
+            name = chosen.snapshot.header.name
+            raise Damaged(f"{name}: {error}", name=name) from None
+
+    restore.restore(
+        store,
+        chosen.snapshot,
+        database,
+        patience,
+        progress,
+        without=place.without,
+        thorough=wanted.to_last_good,
+        finish=finish_named,
+    )
 
 
 def _once(tell: Callable[[str], None]) -> Callable[[str], None]:

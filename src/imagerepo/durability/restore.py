@@ -44,10 +44,11 @@ def restore(
     *,
     without: Collection[str] = (),
     thorough: bool = False,
+    finish: Callable[[Path], None] = lambda _: None,
 ) -> Weight:
     """Make `database` the database as of `end`. Gives what had to be read for it.
 
-    The old file is replaced only by a whole, checked one.
+    The old file is replaced only by a whole, checked one, which `finish` may change before.
 
     Every byte is what was cut, by the digests of the records and parts. `thorough` proves besides that what
     was cut is a database: it looks at every page, and at the digest of the whole base.
@@ -60,6 +61,7 @@ def restore(
     folder.mkdir()
     try:
         weight = build(store, end, folder / database.name, patience, progress, without=without, thorough=thorough)
+        finish(folder / database.name)
         with step("restore.install"):
             install(folder / database.name, database)
     finally:

@@ -192,6 +192,26 @@ def test_a_damaged_newest_snapshot_is_named_and_the_one_before_is_offered(
     assert _revision_in(json.loads(result.stdout)["database"]) == 2
 
 
+def test_a_damaged_manifest_is_told_by_lists_drills_and_starts_which_go_on(
+    three_revisions: Server, tmp_path: Path
+) -> None:
+    server = three_revisions
+    server.command("snapshot", "create", "--kind", "base")
+    listed = json.loads(server.command("snapshot", "list", "--json").stdout)
+    server.kill()
+    server.lose_disk()
+    (manifest,) = (tmp_path / "store" / "db").glob("1-*/base-0")
+    manifest.write_bytes(b"nothing")
+    again = server.command("snapshot", "list", "--json")
+    assert "base-0" in again.stderr
+    assert json.loads(again.stdout) == listed[1:]
+    drilled = json.loads(server.command("drill", "--json").stdout)
+    assert (drilled["whole"], drilled["revision"]) == (False, 3)
+    assert any("base-0" in problem for problem in drilled["problems"])
+    server.start()
+    assert server.client().get("/readyz").status_code == 200
+
+
 def test_pruning_lists_and_deletes_only_when_told(new_server: NewServer) -> None:
     server = new_server(retention_seconds="0.001").start()
     listed = server.command("snapshot", "prune", "--json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -11,13 +12,14 @@ from typing import cast
 import pytest
 
 from imagerepo.durability import bases, chain, epochs, retention
-from imagerepo.errors import Fenced
+from imagerepo.durability.restore import around_damaged_bases
+from imagerepo.errors import Damaged, Fenced, StoreError
 from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.faulty import FaultyStore
-from tests.durability.node import A, NewNode, Node
+from tests.durability.node import A, B, NewNode, Node
 from tests.durability.reign import ONCE, Reign
 
 QUESTIONS = 24
@@ -84,6 +86,67 @@ def test_whatever_a_writer_adds_and_prunes_between_two_questions_the_end_is_foun
         assert names.build(found) in {info.name for info in reign.store.list(names.DB)}
         happened.append(asked.done)
     assert any(happened) and not happened[-1], "there are more questions"
+
+
+@pytest.mark.parametrize(("older", "unlisted"), [(2, None), (0, 1)])
+@pytest.mark.parametrize("at", range(16))
+def test_without_a_damaged_manifest_no_gap_is_taken_for_the_end_wherever_a_pruning_broke_off(
+    tmp_path: Path, store: FaultyStore, monkeypatch: pytest.MonkeyPatch, older: int, unlisted: int | None, at: int
+) -> None:
+    """Listings are no help: the pruning's may leave out a record, and the start's shows none."""
+    reign = Reign(tmp_path / "data", store).start()
+    for number in range(1, 13):
+        reign.commit()
+        if number == older:
+            assert bases.make(reign.writer)
+    manifest = bases.make(reign.writer)
+    assert manifest
+    end = reign.commit()
+    shown = [info for info in store.list(names.DB) if info.name != names.record(1, end.writer, unlisted or 99)]
+    monkeypatch.setattr(store, "list", lambda prefix, **_: iter(shown))
+    if at:
+        store.fail("delete", "refused", name=names.DB, call=at)
+        with suppress(StoreError):
+            retention.prune(reign.writer, reign.now() + timedelta(days=1), ONCE, abandoned=reign.now(), delete=True)
+        store.heal()
+    store.put(manifest.name, io.BytesIO(b"nothing"), media_type="x/y")
+    monkeypatch.setattr(store, "list", lambda prefix, **_: iter(()))
+    told: list[str] = []
+    before = epochs.first_unclaimed(store, ONCE)
+    try:
+        found = around_damaged_bases(lambda without: chain.find_end(store, before, ONCE, without), told.append)
+    except Damaged as error:
+        assert at and error.name == manifest.name
+    else:
+        assert found and found.link.name == end.name
+        assert [manifest.name in sentence for sentence in told] == [True]
+    reign.close()
+
+
+def test_nor_is_an_older_epochs_record_where_the_opening_record_is_gone(tmp_path: Path, store: FaultyStore) -> None:
+    reign = Reign(tmp_path / "data", store).start()
+    reign.commit()
+    reign.die()
+    reign.start().commit()
+    manifest, opening = bases.make(reign.writer), names.record(2, reign.writer.state.writer, 0)
+    assert manifest
+    store.put(manifest.name, io.BytesIO(b"nothing"), media_type="x/y")
+    store.delete([opening])
+    before = epochs.first_unclaimed(store, ONCE)
+    store.list = lambda prefix, **_: iter(())
+    with pytest.raises(Damaged, match=manifest.name):
+        around_damaged_bases(lambda without: chain.find_end(store, before, ONCE, without), print)
+    reign.close()
+
+
+def test_a_start_passes_over_a_damaged_manifest_where_nothing_was_pruned(node: Node, new_node: NewNode) -> None:
+    node.commit(A)
+    manifest = bases.make(node.writer)
+    node.commit(B)
+    node.lose_disk()
+    node.store.put(manifest.name, io.BytesIO(b"nothing"), media_type="x/y")
+    node.start()
+    assert node.live() == {A, B}
 
 
 def test_a_start_from_under_which_another_takes_and_prunes_all_is_fenced_and_finds_no_damage(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,8 +12,10 @@ from imagerepo.boot import boot
 from imagerepo.cli.commands import Commands
 from imagerepo.cli.folder import Claim, writer
 from imagerepo.cli.output import AsJson, byte_progress, note, patience, show, show_one
-from imagerepo.durability import chain, epochs, retention
+from imagerepo.durability import chain, epochs, restore, retention
+from imagerepo.durability.settle import Patience
 from imagerepo.store.backends import open_store
+from imagerepo.store.objects import ObjectStore
 
 app = Commands(help="Make, list and prune snapshots of the metadata.", no_args_is_help=True)
 
@@ -51,9 +53,14 @@ def list_snapshots(as_json: AsJson = False) -> None:
     """List the snapshots in the store, newest first. Needs no data folder and claims nothing."""
     config = boot()
     store, asking = open_store(config.resolved_snapshot_url, config=config), patience()
-    end = chain.find_end(store, epochs.first_unclaimed(store, asking), asking)
-    rows = [snapshot.summary for snapshot in chain.kept(store, end, asking)] if end else []
+    before = epochs.first_unclaimed(store, asking)
+    end = restore.around_damaged_bases(lambda without: chain.find_end(store, before, asking, without), note)
+    rows = restore.around_damaged_bases(lambda without: _kept(store, end, asking, without), note) if end else []
     show(rows, as_json=as_json, empty="no snapshots yet")
+
+
+def _kept(store: ObjectStore, end: chain.Snapshot, asking: Patience, without: frozenset[str]) -> list[dict[str, Any]]:
+    return [snapshot.summary for snapshot in chain.kept(store, end, asking, without)]
 
 
 @app.command()

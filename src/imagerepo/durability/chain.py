@@ -106,12 +106,15 @@ def _names_before(header: Header, first: int, last: int) -> Iterator[str]:
     return (names.record(header.epoch, header.writer, seq) for seq in seqs)
 
 
-def kept(store: ObjectStore, end: Snapshot, patience: Patience) -> Iterator[Header | Manifest]:
+def kept(
+    store: ObjectStore, end: Snapshot, patience: Patience, without: Collection[str] = ()
+) -> Iterator[Header | Manifest]:
     """`end` and every snapshot before it that is kept, newest first, each record after the base made of it.
 
-    Raises Damaged where a record is missing that no base stands in for: it was not pruned.
+    Raises Damaged where a record is missing that no base stands in for: it was not pruned. Bases whose names are in
+    `without` are not looked at.
     """
-    for snapshot, manifest in _with_bases(store, end, patience):
+    for snapshot, manifest in _with_bases(store, end, patience, without):
         if manifest:
             yield manifest
         yield snapshot.header
@@ -144,17 +147,33 @@ def forward(store: ObjectStore, epoch: int, writer: str, seq: int, patience: Pat
         seq += 1
 
 
-def find_end(store: ObjectStore, before: int, patience: Patience) -> Snapshot | None:
+def find_end(store: ObjectStore, before: int, patience: Patience, without: Collection[str] = ()) -> Snapshot | None:
     """The last record of the newest opened epoch below `before`; None where no epoch was ever opened.
 
-    Raises Damaged where it is not sound, or a record is lost: others are listed from there on.
+    Raises Damaged where it is not sound, or a record is lost: others are listed from there on. Manifests whose names
+    are in `without` are passed over, but only where none of its epoch's records was pruned: else it is Damaged, too.
     """
     with _must_be_there():
-        last = find_last(store, before, patience)
+        last = find_last(store, before, patience, without)
+        for passed_over in without:
+            _check_unpruned(store, passed_over, last, patience)
         if last is None:
             return None
         with step("start.find"):
             return read(store, names.build(last), patience)
+
+
+def _check_unpruned(store: ObjectStore, manifest: str, last: names.Record | None, patience: Patience) -> None:
+    """Raise Damaged unless `last` is of the manifest's reign, and all of that is there: pruning takes number 1 first.
+
+    Asked after `last` was found, so no gap was taken for the end, whatever a listing leaves out.
+    """
+    found = names.parse(manifest)
+    assert isinstance(found, names.Manifest)  # noqa: S101  # whoever passes over one has its name
+    if last is None or (last.epoch, last.writer) != (found.epoch, found.writer):
+        raise Damaged(f"{manifest} is of a reign whose opening record is absent")
+    if not lookup.exists(store, first := names.record(last.epoch, last.writer, 1), patience):
+        raise Damaged(f"{first} is absent, and {manifest} can't say whether it was pruned")
 
 
 def _refuse(lost: Damaged) -> None:

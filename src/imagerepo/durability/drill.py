@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from imagerepo.catalogue import soundness
-from imagerepo.durability import chain, epochs
+from imagerepo.durability import chain, epochs, restore
 from imagerepo.durability.bases import Restored, restored_beside
 from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.records import Frozen
@@ -103,11 +104,14 @@ def newest(store: ObjectStore, folder: Path, patience: Patience, progress: Progr
 
     Raises DurabilityError where there is nothing, NoRoom, and Damaged.
     """
-    end = chain.find_end(store, epochs.first_unclaimed(store, patience), patience)
+    before, passed_over = epochs.first_unclaimed(store, patience), list[str]()
+    end = restore.around_damaged_bases(
+        lambda without: chain.find_end(store, before, patience, without), passed_over.append
+    )
     if end is None:
         raise DurabilityError("the store holds no snapshot: is its URL right?")
     with restored_beside(store, end, folder, patience, progress) as found:
-        yield found
+        yield replace(found, passed_over=tuple(dict.fromkeys([*passed_over, *found.passed_over])))
 
 
 def _look(found: Restored, images: ObjectStore, patience: Patience, sample: int) -> dict[str, Any]:

@@ -81,16 +81,25 @@ def apply(writer: Writer, pruning: Plan) -> int:
     """Delete what the plan says. Gives how many. Raises Fenced.
 
     Parts go first, as they are found by the records that name them; and in the lane, as a record that is cut
-    meanwhile could name them again.
+    meanwhile could name them again. Of the records of a reign number 1 goes before all others: while that is there,
+    none is missing (`chain.find_end` relies on it).
     """
     going = [info.name for info in pruning.objects]
     with step("prune.delete"):
         for batch in _batches([name for name in going if _is_part(name)]):
             with writer.lane():
                 _delete(writer, sorted(set(batch) - _named_since(writer, pruning.end)))
-        for batch in _batches([name for name in going if not _is_part(name)]):
+        others = [name for name in going if not _is_part(name)]
+        first = _first_records(others)
+        for batch in (*_batches(first), *_batches([name for name in others if name not in first])):
             _delete(writer, batch)
     return len(going)
+
+
+def _first_records(going: list[str]) -> list[str]:
+    """Number 1 of each reign of which a record goes, listed or not."""
+    records = (thing for thing in map(names.parse, going) if isinstance(thing, names.Record))
+    return sorted({names.record(record.epoch, record.writer, 1) for record in records})
 
 
 def _delete(writer: Writer, batch: list[str]) -> None:

@@ -19,7 +19,7 @@ from django.db import DatabaseError, connection
 
 from imagerepo.catalogue.models import Head
 from imagerepo.config import Config
-from imagerepo.durability import chain, damage, epochs, takeover
+from imagerepo.durability import chain, damage, epochs, restore, takeover
 from imagerepo.durability.fetching import Progress
 from imagerepo.durability.gate import write
 from imagerepo.durability.locks import FileLock, acquire
@@ -83,7 +83,9 @@ def start(
     patience = writer.patience
     writer_id, epoch = _reign(snapshots, patience)
     with epochs.reading(snapshots, epoch, patience):
-        end = chain.find_end(snapshots, epoch, patience)
+        end = restore.around_damaged_bases(
+            lambda without: chain.find_end(snapshots, epoch, patience, without), log.warning
+        )
         if end is None:
             _check_beginning(store or open_store(config.resolved_store_url, config=config), snapshots, epoch, patience)
         taken = takeover.take_over(disk, snapshots, end, patience, progress)

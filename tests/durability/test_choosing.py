@@ -15,7 +15,7 @@ from imagerepo.durability.choosing import Wanted
 from imagerepo.durability.pages import connect
 from imagerepo.durability.restore import build
 from imagerepo.durability.settle import Patience
-from imagerepo.errors import Damaged, StoreUnavailable
+from imagerepo.errors import Damaged, Fenced, StoreUnavailable
 from imagerepo.store import names
 from imagerepo.store.backends import open_memory
 from imagerepo.store.objects import ObjectReader
@@ -190,6 +190,28 @@ def test_with_an_epochs_first_record_gone_the_last_of_the_epoch_before_is_taken(
     damage(reign, opening.name)
     assert restore(to_last_good=True) == [1]
     assert opening.name in restore.told[0]
+
+
+@pytest.mark.parametrize("known", ["by the next record", "by a base", "not at all"])
+def test_a_late_record_of_a_fenced_writer_is_not_taken_for_what_the_next_start_read(
+    reign: Reign, restore: Restoring, tmp_path: Path, known: str
+) -> None:
+    for _ in range(2):
+        reign.commit()
+    newcomer = Reign(tmp_path / "newcomer", reign.store).start()
+    opening = newcomer.last().header
+    with pytest.raises(Fenced):
+        reign.commit()
+    if known != "not at all":
+        record = newcomer.commit()
+    if known == "by a base":
+        bases.make(newcomer.writer)
+        reign.store.delete([record.name])
+    newcomer.close()
+    reign.store.put(opening.name, io.BytesIO(b"nothing"), media_type="x/y")
+    guessed = known == "not at all"
+    assert restore(to_last_good=True) == ([1, 2, 3] if guessed else [1, 2])
+    assert any("guess" in told for told in restore.told) is guessed
 
 
 def test_where_nothing_is_whole_it_says_so(reign: Reign, restore: Restoring) -> None:

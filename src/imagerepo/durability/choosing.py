@@ -12,9 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
-from imagerepo.durability import chain, restore
+from imagerepo.durability import chain, manifests, restore
 from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.restore import is_background_base
 from imagerepo.durability.settle import Patience
@@ -77,7 +78,7 @@ def restore_wanted(
                 hint = "; --to-last-good takes the newest snapshot that is whole" if error.name else ""
                 raise Damaged(f"{error}{hint}", name=error.name) from None
             tell(str(error))
-            place = _before(store, place, error, patience)
+            place = _before(store, place, error, patience, tell)
         else:
             return chosen
 
@@ -151,21 +152,61 @@ def _read(store: ObjectStore, record: names.Record, patience: Patience) -> chain
         raise Damaged(f"the chain is broken: {error}", name=error.name) from None
 
 
-def _before(store: ObjectStore, place: _From, error: Damaged, patience: Patience) -> _From:
+def _before(store: ObjectStore, place: _From, error: Damaged, patience: Patience, tell: Callable[[str], None]) -> _From:
     """Where to go on from what the error says. Raises it again where nothing is left."""
     bad = names.parse(error.name) if error.name else None
     if is_background_base(error) and error.name not in place.without:
         return _From(place.last, place.without | {error.name})
-    if isinstance(bad, names.Record) and (before := _record_before(store, bad, patience)):
+    if isinstance(bad, names.Record) and (before := _record_before(store, bad, patience, tell)):
         return _From(before, place.without)
     raise error
 
 
-def _record_before(store: ObjectStore, bad: names.Record, patience: Patience) -> names.Record | None:
+def _record_before(
+    store: ObjectStore, bad: names.Record, patience: Patience, tell: Callable[[str], None]
+) -> names.Record | None:
     if bad.seq:
         return chain.last_before(store, bad, patience)
     with suppress(Damaged, ObjectNotFound):  # only its parts are damaged, perhaps: then it names its parent
         parent = chain.read(store, names.build(bad), patience).header.parent
         found = names.parse(parent.name) if parent else None
         return found if isinstance(found, names.Record) else None
-    return chain.find_last(store, bad.epoch, patience)
+    return _read_by(store, bad, patience, tell)
+
+
+def _read_by(
+    store: ObjectStore, opening: names.Record, patience: Patience, tell: Callable[[str], None]
+) -> names.Record | None:
+    """The record that a start read as the chain's end, where its opening record can't name it.
+
+    A later one may have arrived from a writer that was fenced by then: no start knew of it, and what it holds was
+    called lost. So it is found by its place in the chain, or told as a guess.
+    """
+    last = chain.find_last(store, opening.epoch, patience)
+    if last is None:
+        return None
+    sequence = _sequence(store, opening, patience)
+    with suppress(Damaged, ObjectNotFound):
+        if sequence:
+            for snapshot in chain.back(store, chain.read(store, names.build(last), patience), patience):
+                found = names.parse(snapshot.link.name)
+                if snapshot.header.sequence == sequence - 1 and isinstance(found, names.Record):
+                    return found
+    tell(
+        f"nothing that can be read says what {opening} came after. It is a guess that it was {last}: that may have "
+        f"arrived too late for the server of epoch {opening.epoch} to know of it"
+    )
+    return last
+
+
+def _sequence(store: ObjectStore, opening: names.Record, patience: Patience) -> int | None:
+    """An opening record's place in the chain, by the first that can be read of those after it."""
+    with suppress(ObjectNotFound):
+        for seq in count(1):
+            with suppress(Damaged):
+                name = names.record(opening.epoch, opening.writer, seq)
+                return chain.read(store, name, patience).header.sequence - seq
+    with suppress(Damaged):
+        base = manifests.newest(store, opening.epoch, opening.writer, patience)
+        return base.sequence - base.seq if base else None
+    return None

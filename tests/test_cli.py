@@ -290,6 +290,24 @@ def test_a_restore_of_nothing_is_an_error(new_server: NewServer, tmp_path: Path)
     _assert_fails(new_server().command("restore", "--to", str(tmp_path / "beside")), 1, "holds no snapshot")
 
 
+@pytest.mark.parametrize("command", [["restore", "--to", "beside"], ["drill"], ["snapshot", "list"]])
+def test_commands_that_only_read_name_the_store_that_they_took_and_make_none(
+    new_server: NewServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = new_server()
+    told = server.command(*command)
+    assert f"file://{tmp_path / 'store'} (by IMAGEREPO_STORE_URL)" in told.stdout + told.stderr
+    server.store_url = ""
+    told = server.command(*command)
+    assert f"file://{tmp_path / 'imagerepo-store'} (IMAGEREPO_STORE_URL is not set)" in told.stdout + told.stderr
+    assert not (tmp_path / "imagerepo-store").exists() and not (tmp_path / "store").exists()
+
+
+def test_a_store_is_named_without_what_is_secret() -> None:
+    assert Config(store_url="swift://ann:secret@photos/mine").snapshot_place.startswith("swift://photos/mine ")
+
+
 def _assert_fails(result: subprocess.CompletedProcess[str], status: int, *complaints: str) -> None:
     """With this exit status, and one sentence on stderr."""
     assert (result.returncode, result.stdout) == (status, "")

@@ -188,6 +188,14 @@ class Config(BaseSettings):
     def resolved_snapshot_url(self) -> str:
         return self.snapshot_url or self.resolved_store_url
 
+    @property
+    def snapshot_place(self) -> str:
+        """The store of the snapshots, for a person: its URL, without what may be secret in it, and its setting."""
+        parts = urlsplit(self.resolved_snapshot_url)
+        said = f"{PREFIX}SNAPSHOT_URL" if self.snapshot_url else f"{PREFIX}STORE_URL"
+        how = f"by {said}" if self.snapshot_url or self.store_url else f"{said} is not set"
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path} ({how})"
+
 
 def load_config() -> Config:
     """The settings of the environment. Raises ConfigError, naming each variable and what it takes."""

@@ -59,11 +59,12 @@ def run_drill(
     config = boot()
     disk = Disk(config.data_dir.absolute())
     served = is_served(disk)
-    store = open_store(config.resolved_snapshot_url, config=config)
-    images = open_store(config.resolved_store_url, config=config)
+    store = open_store(config.resolved_snapshot_url, config=config, reading=True)
+    images = open_store(config.resolved_store_url, config=config, reading=True)
     brief = patience(most_questions=drill.QUESTIONS)
     with _scratch(disk if served else None) as folder, byte_progress("restoring beside") as progress:
-        result = drill.run(drill.newest(store, folder, brief, progress), images, brief, sample=sample)
+        newest = drill.newest(store, folder, brief, progress, place=config.snapshot_place)
+        result = drill.run(newest, images, brief, sample=sample)
     if served:
         drill.note(disk, result)
     show_one(result.model_dump(), as_json=as_json, line=_told(result))
@@ -89,7 +90,7 @@ def _own_folder(disk: Disk) -> Iterator[None]:
 
 
 def _restore(config: Config, disk: Disk, wanted: Wanted) -> choosing.Chosen:
-    store, asking = open_store(config.resolved_snapshot_url, config=config), patience()
+    store, asking = open_store(config.resolved_snapshot_url, config=config, reading=True), patience()
     before = epochs.first_unclaimed(store, asking)
     with byte_progress("restoring") as progress:
         return choosing.restore_wanted(
@@ -101,6 +102,7 @@ def _restore(config: Config, disk: Disk, wanted: Wanted) -> choosing.Chosen:
             progress=progress,
             tell=lambda what: note(f"passed over: {what}"),
             finish=beside.flip,
+            place=config.snapshot_place,
         )
 
 

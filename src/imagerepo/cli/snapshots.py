@@ -52,11 +52,11 @@ def create(
 def list_snapshots(as_json: AsJson = False) -> None:
     """List the snapshots in the store, newest first. Needs no data folder and claims nothing."""
     config = boot()
-    store, asking = open_store(config.resolved_snapshot_url, config=config), patience()
+    store, asking = open_store(config.resolved_snapshot_url, config=config, reading=True), patience()
     before = epochs.first_unclaimed(store, asking)
     end = restore.around_damaged_bases(lambda without: chain.find_end(store, before, asking, without), note)
     rows = restore.around_damaged_bases(lambda without: _kept(store, end, asking, without), note) if end else []
-    show(rows, as_json=as_json, empty="no snapshots yet")
+    show(rows, as_json=as_json, empty=f"no snapshots yet in {config.snapshot_place}")
 
 
 def _kept(store: ObjectStore, end: chain.Snapshot, asking: Patience, without: frozenset[str]) -> list[dict[str, Any]]:

@@ -59,26 +59,30 @@ def restore_wanted(
     progress: Progress = unseen,
     tell: Callable[[str], None] = lambda sentence: None,
     finish: Callable[[Path, int], None] = lambda database, revision: None,
+    place: str = "the store",
 ) -> Chosen:
     """Make `database` the wanted snapshot of the chain that ends below the epoch `before`, and give that.
 
-    `finish` hears of the new file, before it takes its place, and of the revision that is wanted of it.
+    `finish` hears of the new file, before it takes its place, and of the revision that is wanted of it. `place` is
+    what people call the store.
 
     Raises DurabilityError where there is no chain, and Damaged, naming what is, also where nothing that is kept is old
     enough.
     """
-    place, tell = _From(), _once(tell)
+    start, tell = _From(), _once(tell)
     while True:
         try:
-            end = _end(store, before, place, wanted, patience, tell)
-            chosen = _choose(store, end, place, wanted, patience)
-            _restore(store, chosen, database, place, wanted, patience, progress, finish)
+            end = _end(store, before, start, wanted, patience, tell)
+            if end is None:
+                raise DurabilityError(f"{place} holds no snapshot: is its URL right?")
+            chosen = _choose(store, end, start, wanted, patience)
+            _restore(store, chosen, database, start, wanted, patience, progress, finish)
         except Damaged as error:
             if not wanted.to_last_good:
                 hint = "; --to-last-good takes the newest snapshot that is whole" if error.name else ""
                 raise Damaged(f"{error}{hint}", name=error.name) from None
             tell(str(error))
-            place = _before(store, place, error, patience, tell)
+            start = _before(store, start, error, patience, tell)
         else:
             return chosen
 
@@ -133,16 +137,14 @@ def _once(tell: Callable[[str], None]) -> Callable[[str], None]:
 
 def _end(
     store: ObjectStore, before: int, place: _From, wanted: Wanted, patience: Patience, tell: Callable[[str], None]
-) -> chain.Snapshot:
+) -> chain.Snapshot | None:
     def pass_over(lost: Damaged) -> None:
         if not wanted.to_last_good:
             raise lost
         tell(str(lost))
 
     last = place.last or chain.find_last(store, before, patience, place.without, pass_over)
-    if last is None:
-        raise DurabilityError("the store holds no snapshot: is its URL right?")
-    return _read(store, last, patience)
+    return _read(store, last, patience) if last else None
 
 
 def _read(store: ObjectStore, record: names.Record, patience: Patience) -> chain.Snapshot:

@@ -99,8 +99,12 @@ def run(
 
 
 @contextmanager
-def newest(store: ObjectStore, folder: Path, patience: Patience, progress: Progress = unseen) -> Iterator[Restored]:
+def newest(
+    store: ObjectStore, folder: Path, patience: Patience, progress: Progress = unseen, *, place: str = "the store"
+) -> Iterator[Restored]:
     """What a start would restore from this store now, restored below `folder`. Claims nothing.
+
+    `place` is what people call the store.
 
     Raises DurabilityError where there is nothing, NoRoom, and Damaged.
     """
@@ -109,7 +113,7 @@ def newest(store: ObjectStore, folder: Path, patience: Patience, progress: Progr
         lambda without: chain.find_end(store, before, patience, without), passed_over.append
     )
     if end is None:
-        raise DurabilityError("the store holds no snapshot: is its URL right?")
+        raise DurabilityError(f"{place} holds no snapshot: is its URL right?")
     with restored_beside(store, end, folder, patience, progress) as found:
         yield replace(found, passed_over=tuple(dict.fromkeys([*passed_over, *found.passed_over])))
 

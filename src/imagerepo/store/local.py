@@ -54,13 +54,15 @@ class LocalStore:
         keeps_media_type=False,
     )
 
-    def __init__(self, root: Path) -> None:
-        """Keep objects under `root`, which is made if absent. Raises StoreRefused if it can't be."""
+    def __init__(self, root: Path, *, reading: bool = False) -> None:
+        """Keep objects under `root`, which is made if absent, but for `reading`. Raises StoreRefused if it can't be."""
         self._root = root
         self._incoming = root / INCOMING
         self._durable = {root}
         self._doubtful: set[Path] = set()
         self._making = threading.RLock()
+        if reading:
+            return
         with _translated("open", str(root)):
             _make_folders(root)
             self._make_durable(self._incoming)

@@ -222,6 +222,20 @@ def test_pruning_lists_and_deletes_only_when_told(new_server: NewServer) -> None
     assert "deleted 0 objects" in deleted.stderr
 
 
+def test_what_pruning_would_delete_is_listed_from_the_store_alone(new_server: NewServer) -> None:
+    server = new_server(retention_seconds="0.001").start()
+    for number in range(2):
+        stories.add(server, stories.Told(), encode(draw(20 + number, 20), "PNG"))
+        server.command("snapshot", "create", "--kind", "base")
+    elsewhere = new_server("elsewhere", store_url=server.store_url, retention_seconds="0.001")
+    listed = elsewhere.command("snapshot", "prune", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert not elsewhere.data_dir.exists()
+    deleted = server.command("snapshot", "prune", "--delete", "--json")
+    assert json.loads(listed.stdout) == json.loads(deleted.stdout) != []
+    _assert_fails(elsewhere.command("snapshot", "prune", "--delete"), 1, "no server runs on")
+
+
 def test_a_base_is_made_by_command(three_revisions: Server) -> None:
     server = three_revisions
     made = json.loads(server.command("snapshot", "create", "--kind", "base", "--json").stdout)

@@ -12,10 +12,11 @@ from imagerepo.boot import boot
 from imagerepo.cli.commands import Commands
 from imagerepo.cli.folder import Claim, writer
 from imagerepo.cli.output import AsJson, byte_progress, note, patience, show, show_one
+from imagerepo.config import Config
 from imagerepo.durability import chain, epochs, restore, retention
 from imagerepo.durability.settle import Patience
 from imagerepo.store.backends import open_store
-from imagerepo.store.objects import ObjectStore
+from imagerepo.store.objects import ObjectInfo, ObjectStore
 
 app = Commands(help="Make, list and prune snapshots of the metadata.", no_args_is_help=True)
 
@@ -69,17 +70,26 @@ def prune(
     claim: Claim = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete snapshots that no restore within IMAGEREPO_RETENTION_SECONDS needs. Lists them unless --delete."""
+    """Delete snapshots that no restore within IMAGEREPO_RETENTION_SECONDS needs. Lists them unless --delete.
+
+    To list them needs no data folder and claims nothing.
+    """
     config = boot()
     now = datetime.now(UTC)
-    with writer(config, claim=claim) as lane_writer:
-        plan = retention.prune(
-            lane_writer,
-            now - timedelta(seconds=config.retention_seconds),
-            patience(),
-            abandoned=now - timedelta(seconds=config.abandoned_seconds),
-            delete=delete,
-        )
-    note(f"{'deleted' if delete else 'would delete'} {len(plan.objects)} objects, {plan.bytes:,} bytes")
-    rows = [{"object": info.name, "bytes": info.size} for info in plan.objects]
+    cutoff = now - timedelta(seconds=config.retention_seconds)
+    abandoned = now - timedelta(seconds=config.abandoned_seconds)
+    if delete:
+        with writer(config, claim=claim) as lane_writer:
+            objects = retention.prune(lane_writer, cutoff, patience(), abandoned=abandoned, delete=True).objects
+    else:
+        objects = _may_go(config, cutoff, abandoned)
+    size = sum(info.size for info in objects)
+    note(f"{'deleted' if delete else 'would delete'} {len(objects)} objects, {size:,} bytes")
+    rows = [{"object": info.name, "bytes": info.size} for info in objects]
     show(rows, as_json=as_json, empty="nothing to prune")
+
+
+def _may_go(config: Config, cutoff: datetime, abandoned: datetime) -> tuple[ObjectInfo, ...]:
+    store, asking = open_store(config.resolved_snapshot_url, config=config, reading=True), patience()
+    end = chain.find_end(store, epochs.first_unclaimed(store, asking), asking)
+    return retention.plan(store, end, cutoff, asking, abandoned=abandoned).objects if end else ()

@@ -13,7 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from imagerepo.cli import app
+from imagerepo.cli.folder import is_served
 from imagerepo.config import Config
+from imagerepo.durability.locks import acquire
+from imagerepo.durability.state import Disk
 from imagerepo.testing.images import draw, encode
 from imagerepo.testing.servers import Server
 from tests.conftest import ADMIN_TOKEN, NewServer
@@ -316,6 +319,17 @@ def test_commands_that_only_read_name_the_store_that_they_took_and_make_none(
     told = server.command(*command)
     assert f"file://{tmp_path / 'imagerepo-store'} (IMAGEREPO_STORE_URL is not set)" in told.stdout + told.stderr
     assert not (tmp_path / "imagerepo-store").exists() and not (tmp_path / "store").exists()
+
+
+def test_who_asks_whether_a_folder_is_served_is_taken_for_no_server(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    assert not is_served(disk)
+    asking = acquire(disk.server_lock, shared=True)
+    assert not is_served(disk)
+    asking.release()
+    server = acquire(disk.server_lock)
+    assert is_served(disk)
+    server.release()
 
 
 def test_a_store_is_named_without_what_is_secret() -> None:

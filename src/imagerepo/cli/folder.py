@@ -45,7 +45,7 @@ def is_served(disk: Disk) -> bool:
     """Whether a server has this folder."""
     if not disk.server_lock.exists():
         return False
-    lock = acquire(disk.server_lock, wait=False)
+    lock = acquire(disk.server_lock, shared=True, wait=False)  # shared: another that asks is no server
     if lock is None:
         return True
     lock.release()

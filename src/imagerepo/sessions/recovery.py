@@ -10,6 +10,7 @@ import logging
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ LOST = {
     "code": "staging-lost",
     "detail": "the server was restored from the store; what was staged here was on the lost disk: stage it again",
 }
+
+LOCK_TRIES, LOCK_PAUSE_SECONDS = 10, 0.05
+"""A command that asks whether a server has the folder holds its lock for a moment, and is none."""
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +108,7 @@ def start(
 
 
 def _lock(disk: Disk) -> tuple[FileLock, FileLock]:
-    server = acquire(disk.server_lock, wait=False)
+    server = _lock_of_server(disk)
     if server is None:
         raise InUse(f"{disk.data_dir} is in use by another server: stop it, or give this one its own folder")
     workers = acquire(disk.workers_lock, wait=False)
@@ -112,6 +116,14 @@ def _lock(disk: Disk) -> tuple[FileLock, FileLock]:
         server.release()
         raise InUse(f"{disk.data_dir} is still in use by a worker or a command of an earlier server: wait for it")
     return server, workers
+
+
+def _lock_of_server(disk: Disk) -> FileLock | None:
+    for _ in range(LOCK_TRIES - 1):
+        if lock := acquire(disk.server_lock, wait=False):
+            return lock
+        time.sleep(LOCK_PAUSE_SECONDS)
+    return acquire(disk.server_lock, wait=False)
 
 
 def _reign(store: ObjectStore, patience: Patience) -> tuple[str, int]:

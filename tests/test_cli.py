@@ -321,6 +321,16 @@ def test_commands_that_only_read_name_the_store_that_they_took_and_make_none(
     assert not (tmp_path / "imagerepo-store").exists() and not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_failed_restore_leaves_the_folder_as_it_was(new_server: NewServer, tmp_path: Path, there: bool) -> None:
+    beside = tmp_path / "beside"
+    if there:
+        beside.mkdir()
+    _assert_fails(new_server().command("restore", "--to", str(beside)), 1, "holds no snapshot")
+    assert beside.exists() is there
+    assert not there or not list(beside.iterdir())
+
+
 def test_who_asks_whether_a_folder_is_served_is_taken_for_no_server(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
     assert not is_served(disk)

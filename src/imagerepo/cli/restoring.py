@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -73,7 +73,11 @@ def run_drill(
 
 @contextmanager
 def _own_folder(disk: Disk) -> Iterator[None]:
-    """Hold a folder that no server has, or had: its start would take older rows for what it shipped last."""
+    """Hold a folder that no server has, or had: its start would take older rows for what it shipped last.
+
+    Where nothing could be restored, nothing is left that was not there before.
+    """
+    made, made_lock = not disk.data_dir.exists(), not disk.server_lock.exists()
     try:
         disk.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -85,6 +89,13 @@ def _own_folder(disk: Disk) -> Iterator[None]:
         if disk.state() is not None:
             raise InUse(f"{disk.data_dir} is a server's data folder: restore into another folder")
         yield
+    except BaseException:
+        if made_lock:
+            disk.server_lock.unlink()
+        if made:
+            with suppress(OSError):  # somebody put something there
+                disk.data_dir.rmdir()
+        raise
     finally:
         lock.release()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -19,6 +19,12 @@ class FileLock:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
+    def is_of(self, path: Path) -> bool:
+        """Whether `path` is still the file that is locked."""
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._fd), path.stat())
+        return False
+
     def release(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -26,9 +32,20 @@ class FileLock:
 
 
 def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> FileLock | None:
-    """Lock `path`, creating it; None where another holds it and `wait` is false."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Lock `path`, creating it; None where another holds it and `wait` is false.
+
+    A holder may delete the file: whoever waited for it then locks the one that is there since.
+    """
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    while True:
+        lock = _lock(path, mode)
+        if lock is None or lock.is_of(path):
+            return lock
+        lock.release()
+
+
+def _lock(path: Path, mode: int) -> FileLock | None:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, mode)
     except BlockingIOError:

@@ -224,7 +224,7 @@ def test_a_store_that_fails_until_a_moment_ago_damages_nothing(
 
 
 @pytest.mark.usefixtures("hurried")
-@pytest.mark.parametrize("fault", ["unavailable", "truncated"])
+@pytest.mark.parametrize("fault", ["unavailable", "refused", "truncated"])
 def test_a_base_that_cannot_be_read_is_noted_and_holds_up_no_other(
     worker: Worker,
     idents: list[str],

@@ -23,7 +23,7 @@ from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.store.objects import ObjectInfo
-from imagerepo.testing.faulty import FOR_GOOD, Op
+from imagerepo.testing.faulty import FOR_GOOD, Fault, Op
 from tests.reconcile.drift import ORPHAN, X, Y, Z, ident_of, put, put_derivative
 from tests.reconcile.repairing import Repairing, names_of, repairing
 
@@ -170,7 +170,8 @@ def test_a_store_that_refuses_for_good_fails_the_plan(
 ) -> None:
     monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
     repair.add(X)
-    repair.repository.store.fail("stat", "refused", name="images/", times=FOR_GOOD)
+    for op, name in (("stat", names.IMAGES), ("get", "")):
+        repair.repository.store.fail(op, "refused", name=name, times=FOR_GOOD)
     plan = repair.plan()
     assert plan.state == State.FAILED
     assert "403" in (plan.reason or "")
@@ -222,8 +223,9 @@ def test_an_apply_waits_for_a_store_that_does_not_answer_however_long(
     assert (plan.state, plan.outcomes, plan.reason) == (State.DONE, {"deleted": 2, "removed": 1}, None)
 
 
+@pytest.mark.parametrize("fault", ["unavailable", "refused"])
 def test_one_object_that_fails_for_good_holds_up_no_apply(
-    repair: Repairing, impatient: None, monkeypatch: pytest.MonkeyPatch
+    repair: Repairing, impatient: None, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
     repair.add(X, Y, Z)
@@ -231,7 +233,7 @@ def test_one_object_that_fails_for_good_holds_up_no_apply(
     put(repair.repository.store, ORPHAN)
     plan = repair.order(repair.plan(), force=True)
     for ident in (ident_of(ORPHAN), ident_of(Y)):
-        repair.repository.store.fail("stat", "unavailable", name=names.base(ident), times=FOR_GOOD)
+        repair.repository.store.fail("stat", fault, name=names.base(ident), times=FOR_GOOD)
     plan = repair.done(plan)
     assert (plan.state, plan.outcomes) == (State.DONE, {"failed": 1, "removed": 0})
     assert ident_of(Y) in repair.live()
@@ -263,12 +265,13 @@ def test_of_a_plan_that_reads_all_a_death_costs_a_few_hundred_reads(repair: Repa
     assert [op for op, name in store.calls if name.startswith(names.IMAGES)].count("get") == 50
 
 
+@pytest.mark.parametrize("fault", ["unavailable", "refused"])
 def test_a_base_that_cannot_be_read_fails_no_plan_that_reads_all(
-    repair: Repairing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    repair: Repairing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Fault
 ) -> None:
     monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
     repair.add(X, Y, Z)
-    repair.repository.store.fail("get", "unavailable", name=names.base(ident_of(Y)), times=FOR_GOOD)
+    repair.repository.store.fail("get", fault, name=names.base(ident_of(Y)), times=FOR_GOOD)
     plan = repair.plan(percent=100)
     assert (plan.state, plan.counts, plan.wanting) == (State.READY, {"corrupt-base": 1}, 1)
     assert repair.findings(plan)[0].ident == ident_of(Y)

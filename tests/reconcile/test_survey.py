@@ -283,7 +283,7 @@ def test_a_store_that_fails_is_no_store_that_has_lost_something(store: FaultySto
         survey(store)
 
 
-@pytest.mark.parametrize("fault", ["unavailable", "truncated"])
+@pytest.mark.parametrize("fault", ["unavailable", "refused", "truncated"])
 def test_a_base_that_cannot_be_read_while_others_can_is_corrupt_and_left(store: FaultyStore, fault: Fault) -> None:
     ident = add_row(X)
     add_row(Y)
@@ -297,9 +297,10 @@ def test_a_base_that_cannot_be_read_while_others_can_is_corrupt_and_left(store: 
     assert survey(store, percent=100) == []
 
 
-def test_a_base_of_which_the_store_answers_nothing_is_not_taken_for_lost(store: FaultyStore) -> None:
+@pytest.mark.parametrize("fault", ["unavailable", "refused"])
+def test_a_base_of_which_the_store_answers_nothing_is_not_taken_for_lost(store: FaultyStore, fault: Fault) -> None:
     ident = add_row(X)
-    store.fail("stat", "unavailable", name=names.base(ident), times=FOR_GOOD)
+    store.fail("stat", fault, name=names.base(ident), times=FOR_GOOD)
     assert told(survey(store)) == [(Code.CORRUPT_BASE, ident, Action.NONE)]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from imagerepo.durability.settle import Patience
-from imagerepo.errors import InDoubt, ObjectNotFound, StoreUnavailable
+from imagerepo.errors import InDoubt, ObjectNotFound, StoreRefused, StoreUnavailable
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.reading import hash_object
@@ -21,6 +21,8 @@ QUESTIONS = 5
 """How often the store is asked one thing, before the object or the store is taken to fail."""
 FOR_NOW = (StoreUnavailable, InDoubt)
 """Failures that say nothing of later."""
+FAILURES = (*FOR_NOW, StoreRefused)
+"""A refusal may be of one object, too: of a file that only another user may read, say."""
 
 T = TypeVar("T")
 
@@ -39,11 +41,11 @@ def ask(store: ObjectStore, question: Callable[[], T], patience: Patience) -> T 
     """
     try:
         return patience.ask(question)
-    except FOR_NOW:
+    except FAILURES:
         see_that_it_answers(store)
     try:
         return question()  # the store may have failed until a moment ago
-    except FOR_NOW as error:
+    except FAILURES as error:
         see_that_it_answers(store)
         return Failing(str(error))
 

@@ -21,6 +21,7 @@ from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.store.spool import Spool
+from imagerepo.testing.faults import FOR_GOOD
 from tests.reconcile.drift import ORPHAN, X, Y, Z, ident_of, put, put_derivative
 from tests.reconcile.pausing import in_thread
 from tests.reconcile.repairing import Repairing, names_of, repairing
@@ -53,6 +54,18 @@ def test_everything_one_sided_goes_and_a_second_plan_finds_nothing(repair: Repai
     assert repair.live() == {ident_of(X), ident_of(Z)}
     again = repair.plan()
     assert (again.actionable, [finding.action for finding in repair.findings(again)]) == (0, [Action.NONE])
+
+
+def test_a_second_plan_finds_nothing_also_where_what_went_is_still_listed(repair: Repairing) -> None:
+    repair.add(X)
+    store = repair.repository.store
+    put(store, ORPHAN)
+    put_derivative(store, ORPHAN)
+    assert repair.apply(repair.plan()).outcomes == {"deleted": 2}
+    store.fail("list", "phantom", name=names.IMAGES, times=FOR_GOOD)
+    plan = repair.plan()
+    assert (plan.state, plan.found) == (State.READY, 0)
+    assert ("list", "phantom") in store.failed
 
 
 def test_rows_go_by_a_revision_like_any_other(repair: Repairing) -> None:

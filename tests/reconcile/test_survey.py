@@ -273,6 +273,47 @@ def test_a_base_that_a_listing_does_not_show_is_asked_for(store: FaultyStore) ->
     assert ("stat", names.base(ident_of(X))) in store.calls
 
 
+def test_what_is_listed_and_gone_is_no_orphan(store: FaultyStore) -> None:
+    for content in (X, Y):
+        put(store, content)
+        put_derivative(store, content)
+    gone = [names.base(ident_of(X)), put_derivative(store, Y)]
+    store.delete(gone)
+    store.fail("list", "phantom", times=FOR_GOOD)
+    assert {finding.object for finding in survey(store)} == {put_derivative(store, X), names.base(ident_of(Y))}
+    assert {("stat", name) for name in gone} <= set(store.calls)
+
+
+class Rewriting(FaultyStore):
+    """Whoever asks for an object learns that it was written again this moment."""
+
+    def stat(self, name: str, *, newest: bool = False) -> ObjectInfo:
+        put(self, X, name)
+        return super().stat(name, newest=newest)
+
+
+def test_what_is_written_again_while_it_is_looked_at_is_no_orphan(backend: MemoryStore) -> None:
+    store = Rewriting(Door(backend))
+    name = put(store, X)
+    assert survey(store, grace=timedelta(0)) == []
+    assert store.calls.count(("put", name)) == 2
+
+
+def test_an_orphan_that_cannot_be_asked_for_is_told(store: FaultyStore) -> None:
+    name = put(store, X)
+    put(store, Y)
+    store.fail("stat", "refused", name=name, times=FOR_GOOD)
+    assert sorted(str(finding.object) for finding in survey(store)) == sorted([name, names.base(ident_of(Y))])
+
+
+def test_only_reading_shows_that_a_base_is_gone_which_is_still_listed(store: FaultyStore) -> None:
+    add_row(X)
+    store.delete([put(store, X)])
+    store.fail("list", "phantom", times=FOR_GOOD)
+    assert survey(store) == []
+    assert told(survey(store, percent=100)) == [(Code.MISSING_BASE, ident_of(X), Action.REMOVE_ROW)]
+
+
 def test_a_store_that_fails_is_no_store_that_has_lost_something(store: FaultyStore) -> None:
     add_row(X)
     add_row(Y)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from imagerepo.reconcile.findings import Action, Code, Finding
 from imagerepo.reconcile.rows import Row
@@ -21,6 +19,10 @@ class Stored:
     base: ObjectInfo | None = None
     derivatives: list[ObjectInfo] = field(default_factory=list)
 
+    @property
+    def objects(self) -> list[ObjectInfo]:
+        return [self.base, *self.derivatives] if self.base else self.derivatives
+
 
 def agrees(info: ObjectInfo, row: Row) -> bool:
     return info.size == row.size and info.md5 in (None, row.md5)
@@ -32,14 +34,13 @@ def difference(info: ObjectInfo, row: Row) -> str:
     return f"it has the MD5 {info.md5}, and {row.md5} was committed"
 
 
-def of_orphan(stored: Stored, before: datetime) -> Iterator[Finding]:
-    if stored.base and stored.base.modified < before:
-        detail = f"no row refers to it; {counted(stored.base.size, 'byte')}, written {_moment(stored.base)}"
-        yield Finding(Code.ORPHAN_BASE, stored.ident, stored.base.name, Action.DELETE_OBJECT, detail)
-    for info in stored.derivatives:
-        if info.modified < before:
-            detail = f"no row refers to its image; made {_moment(info)}"
-            yield Finding(Code.ORPHAN_DERIVATIVE, stored.ident, info.name, Action.DELETE_OBJECT, detail)
+def orphan(info: ObjectInfo) -> Finding:
+    ident = names.image_of(info.name)
+    if ident and info.name == names.base(ident):
+        detail = f"no row refers to it; {counted(info.size, 'byte')}, written {_moment(info)}"
+        return Finding(Code.ORPHAN_BASE, ident, info.name, Action.DELETE_OBJECT, detail)
+    detail = f"no row refers to its image; made {_moment(info)}"
+    return Finding(Code.ORPHAN_DERIVATIVE, ident, info.name, Action.DELETE_OBJECT, detail)
 
 
 def missing(row: Row) -> Finding:

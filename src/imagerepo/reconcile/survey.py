@@ -1,8 +1,9 @@
 """The survey: the store's listing and the rows, both sorted by ident, walked side by side.
 
-What stands on one side only is a candidate, and confirmed before it is a finding: of an orphan, that no row has
-come meanwhile, and its age; of a missing or damaged base, by asking for its newest copy. So a listing may lag,
-repeat itself or go back: it only makes candidates. Memory holds one batch of either side, never a whole one.
+What stands on one side only is a candidate, and confirmed before it is a finding, by asking for its newest copy: of an
+orphan, that no row has come meanwhile, that it is there, and its age; of a missing or damaged base, what it is. So a
+listing may lag, repeat itself, go back, or show what is gone: it only makes candidates. That a base is missing of which
+it still shows the right size and MD5, only reading tells. Memory holds one batch of either side, never a whole one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.errors import ObjectNotFound, StoreError
 from imagerepo.reconcile.asking import Failing, ask
 from imagerepo.reconcile.findings import Code, Finding
-from imagerepo.reconcile.found import Stored, agrees, corrupt, difference, foreign, missing, of_orphan, unreadable
+from imagerepo.reconcile.found import Stored, agrees, corrupt, difference, foreign, missing, orphan, unreadable
 from imagerepo.reconcile.rows import CHUNK, Row, merged, referred_to, rows
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
@@ -84,7 +85,7 @@ class Survey:
         """Whether rows have bases, and the store has none of those that were asked for: it must be another one."""
         first = [row.ident for row in islice(rows(chunk=FIRST_LOOKED_AT), FIRST_LOOKED_AT)]
         for start in range(0, len(first), THREADS):
-            if any(self._each(lambda ident: self._stat(ident) is not None, first[start : start + THREADS])):
+            if any(self._each(lambda ident: self._stat(names.base(ident)) is not None, first[start : start + THREADS])):
                 return False
         return bool(first)
 
@@ -128,12 +129,18 @@ class Survey:
 
     def _orphans(self, candidates: list[Stored]) -> Iterator[Finding]:
         kept = referred_to([stored.ident for stored in candidates])
-        for stored in candidates:
-            if stored.ident not in kept:
-                yield from of_orphan(stored, self._before)
+        free = (info for stored in candidates if stored.ident not in kept for info in stored.objects)
+        old = [info for info in free if info.modified < self._before]
+        return filter(None, self._each(self._orphan, old))
+
+    def _orphan(self, listed: ObjectInfo) -> Finding | None:
+        info = self._stat(listed.name)
+        if isinstance(info, Failing):
+            return orphan(listed)
+        return orphan(info) if info and info.modified < self._before else None
 
     def _look(self, row: Row) -> Finding | None:
-        info = self._stat(row.ident)
+        info = self._stat(names.base(row.ident))
         if info is None:
             return missing(row)
         if isinstance(info, Failing):
@@ -154,9 +161,9 @@ class Survey:
             return unreadable(row, found.why)
         return None if found[0] == row.ident else corrupt(row, f"its bytes have the SHA-256 {found[0]}")
 
-    def _stat(self, ident: str) -> ObjectInfo | Failing | None:
+    def _stat(self, name: str) -> ObjectInfo | Failing | None:
         try:
-            return ask(self._store, lambda: self._store.stat(names.base(ident), newest=True), self._patience)
+            return ask(self._store, lambda: self._store.stat(name, newest=True), self._patience)
         except ObjectNotFound:
             return None
 

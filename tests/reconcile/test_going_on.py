@@ -201,6 +201,37 @@ def test_a_plan_waits_for_a_store_that_does_not_answer_however_long(
     assert (plan.state, plan.reason) == (State.READY, None)
 
 
+def test_without_fixity_too_a_store_that_lets_nobody_read_is_waited_for(
+    tmp_path: Path, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing writes its report then, and of an absent one the store says so."""
+    monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
+    with repairing(tmp_path, fixity_days="0") as repair:
+        repair.add(X, Y)
+        for folder in (names.DB, names.IMAGES):
+            repair.repository.store.fail("get", "unavailable", name=folder, times=FOR_GOOD)
+        plan = orders.plan(repair.repository.service.writer.disk, percent=100)
+        look_for_long(repair)
+        waiting = repair.plans.find(plan.id)
+        assert waiting.state == State.PLANNING
+        assert "waits for the store" in (waiting.reason or "")
+        repair.repository.store.heal()
+        assert repair.done(plan).found == 0
+        assert damage.known(repair.repository.service.writer.disk).damaged == {}
+
+
+def test_without_fixity_too_one_base_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("imagerepo.durability.settle.FIRST_PAUSE_SECONDS", 0.001)
+    with repairing(tmp_path, fixity_days="0") as repair:
+        repair.add(X, Y, Z)
+        repair.repository.store.fail("get", "unavailable", name=names.base(ident_of(Y)), times=FOR_GOOD)
+        plan = repair.plan(percent=100)
+        assert (plan.state, plan.counts) == (State.READY, {"corrupt-base": 1})
+    caplog.clear()
+
+
 @pytest.mark.parametrize("when", ["before a HEAD", "before a DELETE"])
 def test_an_apply_waits_for_a_store_that_does_not_answer_however_long(
     repair: Repairing, impatient: None, monkeypatch: pytest.MonkeyPatch, when: str

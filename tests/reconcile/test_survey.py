@@ -345,10 +345,13 @@ def test_a_base_of_which_the_store_answers_nothing_is_not_taken_for_lost(store: 
     assert told(survey(store)) == [(Code.CORRUPT_BASE, ident, Action.NONE)]
 
 
-def test_a_store_that_lets_nobody_read_has_no_corrupt_bases(store: FaultyStore) -> None:
-    add_row(X)
-    put(store, X)
-    store.fail("get", "unavailable", times=FOR_GOOD)
+@pytest.mark.parametrize("name", ["", names.IMAGES])
+def test_a_store_that_lets_nobody_read_has_no_corrupt_bases(store: FaultyStore, name: str) -> None:
+    """Of what is absent it may well say so, as a folder does whose files can't be read."""
+    for content in (X, Y):
+        add_row(content)
+        put(store, content)
+    store.fail("get", "unavailable", name=name, times=FOR_GOOD)
     with pytest.raises(StoreUnavailable):
         survey(store, percent=100)
 

@@ -1,18 +1,21 @@
 """Asking a store about one object, where one that always fails must not hold up all others.
 
 Two things look alike: a store that fails is waited for, an object that fails is noted and passed over. Another object,
-read in between, tells them apart. To ask for a HEAD would not do: a store may answer that, and let nobody read.
+read in between, tells them apart. To ask for a HEAD would not do, nor for a name that is absent: a store may answer
+that, and let nobody read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TypeVar
 
 from imagerepo.durability.settle import Patience
-from imagerepo.errors import InDoubt, ObjectNotFound, StoreRefused, StoreUnavailable
+from imagerepo.errors import InDoubt, ObjectNotFound, StoreError, StoreRefused, StoreUnavailable
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.store.reading import hash_object
@@ -23,6 +26,8 @@ FOR_NOW = (StoreUnavailable, InDoubt)
 """Failures that say nothing of later."""
 FAILURES = (*FOR_NOW, StoreRefused)
 """A refusal may be of one object, too: of a file that only another user may read, say."""
+OTHERS = 3
+"""Snapshots, and as many images, of which one at least can be read where the store answers."""
 
 T = TypeVar("T")
 
@@ -51,6 +56,32 @@ def ask(store: ObjectStore, question: Callable[[], T], patience: Patience) -> T 
 
 
 def see_that_it_answers(store: ObjectStore) -> None:
-    """Read something else than a base, if it is there. Raises StoreError."""
+    """Read something that is there: the report of fixity; without one, any of some others. Raises StoreError."""
     with suppress(ObjectNotFound):
         hash_object(store, names.FIXITY, newest=True)
+        return
+    failed: StoreError | None = None
+    for name in _others(store):
+        try:
+            _read_a_byte(store, name)
+        except ObjectNotFound:
+            continue
+        except FAILURES as error:
+            failed = error
+        else:
+            return
+    if failed:
+        raise failed
+
+
+def _others(store: ObjectStore) -> Iterator[str]:
+    """A few that are listed: from anywhere among the images, as what lies beside one that fails may fail as well."""
+    anywhere = names.base(f"{random.getrandbits(256):064x}")
+    images = chain(store.list(names.IMAGES, after=anywhere), store.list(names.IMAGES))
+    for listing in (store.list(names.DB), images):
+        yield from islice((info.name for info in listing if info.size), OTHERS)
+
+
+def _read_a_byte(store: ObjectStore, name: str) -> None:
+    with store.get(name, newest=True, byte_range=(0, 0)) as reader:
+        reader.read()

@@ -390,6 +390,22 @@ def test_another_store_is_told_from_one_that_lost_some(store: FaultyStore) -> No
     made.close()
 
 
+def test_a_store_that_lost_a_whole_folder_is_no_other_one(store: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local one shards by the first digits."""
+    monkeypatch.setattr("imagerepo.reconcile.survey.MOST_ASKED_FOR", 10)
+    contents = sorted((b"image %d" % number for number in range(60)), key=ident_of)
+    for content in contents:
+        add_row(content)
+    made = Survey(store, before=datetime.now(UTC), patience=Patience())
+    assert made.finds_nothing()
+    asked = [name for op, name in store.calls if op == "stat"]
+    assert 5 < len(asked) <= 10
+    for content in contents[20:]:
+        put(store, content)
+    assert not made.finds_nothing()
+    made.close()
+
+
 CONTENTS = [b"%02d" % number for number in range(12)]
 
 

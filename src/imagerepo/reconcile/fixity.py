@@ -41,8 +41,6 @@ AGAIN_AT_ONCE = 100
 """Damaged bases asked after by one look, at most: of thousands the rest waits for the next, and checking goes on."""
 NOTE_SECONDS = 1.0
 """How long what was found may wait to be noted: with thousands of damaged bases that takes a tenth of it."""
-IDENTS = 1 << 256
-"""How many idents there can be."""
 
 _ONCE = Patience(most_questions=1)
 
@@ -188,7 +186,7 @@ def lag(report: Report, *, days: float, now: datetime) -> timedelta:
     if current is None:
         return timedelta(0)
     row = next(rows.rows(current.after, chunk=1), None)
-    place = int(row.ident, 16) / IDENTS if row else 1.0
+    place = int(row.ident, 16) / rows.IDENTS if row else 1.0
     return max(timedelta(0), now - current.began_at - place * timedelta(days=days))
 
 
@@ -218,7 +216,7 @@ def summary(report: Report, days: float) -> dict[str, Any]:
 def _due(current: Round, share: float) -> Iterator[rows.Row]:
     """What the round has not come to, and should have when so large a share of its time is over."""
     waiting = rows.rows(current.after, chunk=AT_ONCE)
-    return takewhile(lambda row: int(row.ident, 16) <= share * IDENTS, waiting)
+    return takewhile(lambda row: int(row.ident, 16) <= share * rows.IDENTS, waiting)
 
 
 def _told(current: Round | None) -> dict[str, Any] | None:

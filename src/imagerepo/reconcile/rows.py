@@ -14,6 +14,8 @@ from imagerepo.sessions.models import StagedImage
 CHUNK = 5000
 """Rows of one read. No read transaction is held between two: a long one would keep SQLite's log from ending. It is as
 many idents, too, as one statement is asked about: SQLite takes no more than some thousands."""
+IDENTS = 1 << 256
+"""How many idents there can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,22 @@ def rows(after: str = "", *, chunk: int = CHUNK) -> Iterator[Row]:
         if len(found) < chunk:
             return
         after = found[-1].ident
+
+
+def spread(most: int) -> Iterator[str]:
+    """About `most` of the idents that any version refers to, evenly from everywhere; all, where there are no more."""
+    if how_many() <= most:
+        yield from (row.ident for row in rows())
+        return
+    last = ""
+    for number in range(most):
+        place = f"{IDENTS // most * number:064x}"
+        if last <= place:  # else it is what comes after this place, too
+            found = _chunk(place, 1)
+            if not found:
+                return
+            last = found[0].ident
+            yield last
 
 
 def referred_to(idents: Collection[str]) -> set[str]:

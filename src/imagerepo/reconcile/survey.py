@@ -23,14 +23,15 @@ from imagerepo.errors import ObjectNotFound, StoreError
 from imagerepo.reconcile.asking import Failing, ask
 from imagerepo.reconcile.findings import Code, Finding
 from imagerepo.reconcile.found import Stored, agrees, corrupt, difference, foreign, missing, orphan, unreadable
-from imagerepo.reconcile.rows import CHUNK, Row, merged, referred_to, rows
+from imagerepo.reconcile.rows import CHUNK, Row, merged, referred_to, rows, spread
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
 from imagerepo.store.reading import hash_object
 
 THREADS = 8
-FIRST_LOOKED_AT = 1000
-"""Images of which one at least must be there: else the store is another one, or empty."""
+MOST_ASKED_FOR = 1000
+"""Images of which one at least must be there: else the store is another one, or empty. They are taken from everywhere,
+as a disk or a folder that is lost may have held all that lie together."""
 _BEYOND = "~"
 """Sorts after whatever follows an ident in a name."""
 
@@ -83,11 +84,13 @@ class Survey:
 
     def finds_nothing(self) -> bool:
         """Whether rows have bases, and the store has none of those that were asked for: it must be another one."""
-        first = [row.ident for row in islice(rows(chunk=FIRST_LOOKED_AT), FIRST_LOOKED_AT)]
-        for start in range(0, len(first), THREADS):
-            if any(self._each(lambda ident: self._stat(names.base(ident)) is not None, first[start : start + THREADS])):
+        asked = 0
+        idents = spread(MOST_ASKED_FOR)
+        while batch := list(islice(idents, THREADS)):
+            if any(self._each(lambda ident: self._stat(names.base(ident)) is not None, batch)):
                 return False
-        return bool(first)
+            asked += len(batch)
+        return asked > 0
 
     def images(self, after: str = "") -> Iterator[Surveyed]:
         """Walk all images, from beyond the ident `after` on, a batch at a time."""

@@ -177,6 +177,17 @@ def test_a_deletion_in_doubt_is_settled_by_time_alone(worker: Worker, deleter: D
     assert stored(worker) == X
 
 
+def test_to_ask_again_for_what_is_in_doubt_ships_nothing(
+    worker: Worker, deleter: Deleter, snapshots: FaultyStore
+) -> None:
+    """Purged images are asked for every few seconds, for as long as it takes to settle."""
+    worker.images.fail("delete", "late")
+    assert deleter.delete([IDENT], grace=NO_GRACE) == {IDENT: Outcome.IN_DOUBT}
+    snapshots.calls.clear()
+    assert deleter.delete([IDENT], grace=NO_GRACE) == {IDENT: Outcome.IN_DOUBT}
+    assert "put" not in {op for op, _ in snapshots.calls}
+
+
 def test_marks_of_a_process_that_died_are_held_as_long(worker: Worker, deleter: Deleter, clock: Clock) -> None:
     worker.images.fail("delete", "late")
     deleter.delete([IDENT], grace=NO_GRACE)

@@ -109,7 +109,7 @@ class Deleter:
     def _delete(self, idents: Sequence[str], grace: timedelta) -> dict[str, Outcome]:
         youngest = datetime.now(UTC) - grace
         seen = dict(zip(idents, self._each(self._look, idents), strict=True))
-        outcomes: dict[str, Outcome | None] = {ident: _spared(found, youngest) for ident, found in seen.items()}
+        outcomes = {ident: _spared(found, youngest) or self._in_doubt(ident) for ident, found in seen.items()}
         condemned = self._condemn([ident for ident in idents if outcomes[ident] is None])
         try:
             sent = self._each(lambda ident: self._send(ident, seen[ident]), condemned)
@@ -136,6 +136,10 @@ class Deleter:
         except StoreError as error:
             log.warning("it is not known whether %s is there, so it stays: %s", ident, error)
             return Outcome.FAILED
+
+    def _in_doubt(self, ident: str) -> Outcome | None:
+        """What is held has its mark, and its DELETE may be under way: to ask again ships and sends nothing."""
+        return Outcome.IN_DOUBT if ident in self._held else None
 
     def _condemn(self, idents: Sequence[str]) -> list[str]:
         """Mark those that no row refers to; returns when the marks are final.
@@ -165,8 +169,6 @@ class Deleter:
 
     def _send(self, ident: str, seen: ObjectInfo | Outcome) -> Outcome:
         """Look once more, and DELETE, once."""
-        if ident in self._held:
-            return Outcome.IN_DOUBT
         found = self._look(ident)
         if isinstance(found, Outcome):
             return found

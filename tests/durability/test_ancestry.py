@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from imagerepo.durability import ancestry, bases, chain, epochs, retention
 from imagerepo.durability.settle import Patience
+from imagerepo.errors import StoreUnavailable
 from imagerepo.store import names
-from imagerepo.store.objects import ObjectStore
+from imagerepo.store.objects import ObjectInfo, ObjectStore
 from imagerepo.testing.faulty import FaultyStore
 from tests.durability.node import A, B, C, NewNode, Node
 
@@ -147,6 +151,52 @@ def test_epochs_that_pruning_has_begun_to_take_are_left_to_it(node: Node, store:
     with pytest.raises(Exception, match="says that it is"):
         unreachable(node)
     assert late
+
+
+class Listing:
+    """`store`, whose listing shows the objects `more` as well, and breaks off before one of them, once."""
+
+    def __init__(self, store: ObjectStore, more: Iterable[str], *, breaks_before: str = "") -> None:
+        self._store, self._more, self._breaks_before = store, more, breaks_before
+
+    def __getattr__(self, op: str) -> Any:
+        return getattr(self._store, op)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        yield from self._store.list(prefix)
+        for name in self._more:
+            if name == self._breaks_before:
+                self._breaks_before = ""
+                raise StoreUnavailable("the listing broke off", op="list", name=prefix)
+            yield ObjectInfo(name, 1, datetime.now(UTC))
+
+
+@pytest.mark.parametrize("reign", ["this one", "the one before"])
+def test_however_many_records_the_ancestry_has_few_are_held_at_once(node: Node, store: ObjectStore, reign: str) -> None:
+    node.commit(A)
+    before = node.writer.state.final
+    restart(node)
+    of = node.writer.state.final if reign == "this one" else before
+    seqs = range(1, 20_001) if reign == "this one" else [before.seq] * 20_000
+    many = Listing(store, (names.record(of.epoch, of.writer, seq) for seq in seqs))
+    later = datetime.now(UTC) + timedelta(hours=1)
+    tracemalloc.start()
+    try:
+        assert ancestry.unreachable(many, node.writer.state, later, Patience(most_questions=2)) == []
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_listing_that_breaks_off_is_begun_anew(node: Node, store: ObjectStore) -> None:
+    node.commit(A)
+    last = node.writer.state.final
+    restart(node)
+    off = [names.record(last.epoch, last.writer, last.seq + more) for more in (1, 2)]
+    broken = Listing(store, off, breaks_before=off[1])
+    later = datetime.now(UTC) + timedelta(hours=1)
+    found = ancestry.unreachable(broken, node.writer.state, later, Patience(most_questions=2))
+    assert [info.name for info in found] == off
 
 
 @pytest.mark.parametrize("reigns", [1, 4])

@@ -10,7 +10,7 @@ A part goes when no record or manifest names it that stays in the store, whether
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +26,8 @@ from imagerepo.store.objects import ObjectInfo, ObjectStore
 
 Now: TypeAlias = ChainState | Header
 """What says of which epoch and writer this reign is."""
+_Snapshots: TypeAlias = dict[int, list[tuple[names.Record | names.Manifest, ObjectInfo]]]
+_Parts: TypeAlias = dict[int, list[ObjectInfo]]
 
 
 def unreachable(store: ObjectStore, now: Now, before: datetime, patience: Patience) -> list[ObjectInfo]:
@@ -33,20 +35,20 @@ def unreachable(store: ObjectStore, now: Now, before: datetime, patience: Patien
 
     Raises Damaged where the ancestry can't be read: then nothing is known.
     """
-    past = _Past(store, now, patience.ask(lambda: list(store.list(names.DB))), patience)
+    past = _Past(store, now, lambda: store.list(names.DB), patience)
     off = past.off(before)
     unnamed = past.unnamed(before, going={info.name for info in off})
     return sorted([*off, *unnamed], key=lambda info: info.name)
 
 
 def abandoned(
-    store: ObjectStore, now: Now, listed: Iterable[ObjectInfo], before: datetime, patience: Patience
+    store: ObjectStore, now: Now, listed: Collection[ObjectInfo], before: datetime, patience: Patience
 ) -> list[ObjectInfo]:
     """Of the objects `listed`, the parts of older epochs, written before that moment, that nothing names.
 
     Raises Damaged as `unreachable` does.
     """
-    return _Past(store, now, listed, patience).unnamed(before, going=())
+    return _Past(store, now, lambda: listed, patience).unnamed(before, going=())
 
 
 @dataclass(frozen=True)
@@ -67,29 +69,46 @@ class _Reign:
 
 
 class _Past:
-    """What is `listed` of the epochs that are judged."""
+    """What a listing shows of the epochs that are judged, without the records of the ancestry.
 
-    def __init__(self, store: ObjectStore, now: Now, listed: Iterable[ObjectInfo], patience: Patience) -> None:
+    Of these there may be millions, as of this reign's: they are passed over as they come, and known by their numbers.
+    """
+
+    def __init__(
+        self, store: ObjectStore, now: Now, listing: Callable[[], Iterable[ObjectInfo]], patience: Patience
+    ) -> None:
         self._store, self._patience = store, patience
         reigns = list(_reigns(store, now, patience))
         self._reigns = {reign.last.epoch: reign for reign in reigns}
         first = reigns[-1].last.epoch + 1 if reigns and reigns[-1].pruned else 1
-        self._snapshots: dict[int, list[tuple[names.Record | names.Manifest, ObjectInfo]]] = defaultdict(list)
-        self._parts: dict[int, list[ObjectInfo]] = defaultdict(list)
+        judged = range(first, now.epoch)
+        self._snapshots, self._parts = patience.ask(lambda: self._sorted_out(listing(), judged))
+
+    def _sorted_out(self, listed: Iterable[ObjectInfo], judged: range) -> tuple[_Snapshots, _Parts]:
+        snapshots: _Snapshots = defaultdict(list)
+        parts: _Parts = defaultdict(list)
         for info in listed:
             match names.parse(info.name):
-                case names.Part(epoch=epoch) if first <= epoch < now.epoch:
-                    self._parts[epoch].append(info)
-                case (names.Record(epoch=epoch) | names.Manifest(epoch=epoch)) as thing if first <= epoch < now.epoch:
-                    self._snapshots[epoch].append((thing, info))
+                case names.Part(epoch=epoch) if epoch in judged:
+                    parts[epoch].append(info)
+                case names.Manifest(epoch=epoch) as manifest if epoch in judged:
+                    snapshots[epoch].append((manifest, info))
+                case names.Record(epoch=epoch) as record if epoch in judged and not self._leads_to(record):
+                    snapshots[epoch].append((record, info))
+        return snapshots, parts
+
+    def _leads_to(self, thing: names.Record | names.Manifest) -> bool:
+        """Whether it is of the ancestry."""
+        reign = self._reigns.get(thing.epoch)
+        return reign is not None and reign.has(thing)
 
     def off(self, before: datetime) -> list[ObjectInfo]:
         """Old records and manifests that nothing leads to."""
         return [
             info
-            for epoch, found in self._snapshots.items()
+            for found in self._snapshots.values()
             for thing, info in found
-            if info.modified < before and not (epoch in self._reigns and self._reigns[epoch].has(thing))
+            if info.modified < before and not self._leads_to(thing)
         ]
 
     def unnamed(self, before: datetime, going: Collection[str]) -> list[ObjectInfo]:
@@ -109,18 +128,21 @@ class _Past:
                 break
         return left.values()
 
-    def _names_of_snapshots(self, epoch: int) -> Iterable[str]:
-        """Those listed; and as a listing may lag, those that the ancestry may have there.
+    def _names_of_snapshots(self, epoch: int) -> Iterator[str]:
+        """Those off the ancestry; and by their numbers, as a listing may lag, those that it may have there.
 
         Manifests first, then opening records: these name most parts, and of the others there may be many.
         """
         known = [info.name for _, info in self._snapshots[epoch]]
-        if reign := self._reigns.get(epoch):
+        reign = self._reigns.get(epoch)
+        if reign:
             writer = reign.last.writer
             made = range(manifests.how_many(self._store, epoch, writer, self._patience))
             known += [names.manifest(epoch, writer, number) for number in made]
-            known += [names.record(epoch, writer, seq) for seq in range(reign.last.seq + 1)]
-        return dict.fromkeys(sorted(known, key=_likely_first))
+            known += [names.record(epoch, writer, 0)]
+        yield from dict.fromkeys(sorted(known, key=_likely_first))
+        if reign:
+            yield from (names.record(epoch, reign.last.writer, seq) for seq in range(1, reign.last.seq + 1))
 
     def _named_by(self, name: str) -> tuple[Part, ...]:
         with suppress(ObjectNotFound):  # pruned

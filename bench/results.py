@@ -46,6 +46,10 @@ def targets(measured: Sequence[Target]) -> str:
     return f"Targets: {'; '.join(said)}."
 
 
+def all_hit(measured: Sequence[Target]) -> bool:
+    return all(_holds(value, bound, limit) for _, value, bound, limit in measured)
+
+
 def _holds(value: float, bound: str, limit: float) -> bool:
     return value <= limit if bound == "≤" else value >= limit
 

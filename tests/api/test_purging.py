@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
@@ -14,10 +14,11 @@ from imagerepo.reconcile.deletion import Deleter
 from imagerepo.reconcile.remains import Remains
 from imagerepo.sessions.models import UploadSession
 from imagerepo.store import names
-from imagerepo.store.objects import ObjectInfo
+from imagerepo.store.objects import ObjectInfo, ObjectStore
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.api.caller import Caller, as_json, ident_of, picture, problem
 from tests.inprocess import Repository
+from tests.reconcile.drift import put, put_derivative
 from tests.reconcile.pausing import in_thread
 from tests.reconcile.repairing import Clock
 from tests.waiting import until
@@ -79,6 +80,49 @@ def test_it_is_repeatable_and_an_unknown_image_is_not_found(admin: Caller, ann: 
         assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
     problem(admin("POST", f"/api/v1/images/{'0' * 64}/purge"), 404, "not-found")
     problem(ann("POST", f"/api/v1/images/{ident}/purge"), 403, "forbidden")
+
+
+def test_what_came_back_into_the_store_since_goes_when_it_is_purged_again(
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, remains: Remains, clock: Clock
+) -> None:
+    data = picture()
+    ident = ann.live(data)
+    assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
+    revision = problem(stranger("GET", f"/images/{ident}"), 410, "gone")["revision"]
+    for _ in range(2):
+        assert remains.delete() == 0
+        clock.now += 901
+    assert is_gone(ident)
+    put(repository.store, data)  # of a commit that was given up after it
+    assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
+    assert not is_gone(ident)
+    assert remains.delete() == 0
+    assert objects(repository, ident) == set()
+    assert problem(stranger("GET", f"/images/{ident}"), 410, "gone")["revision"] == revision
+
+
+@pytest.mark.parametrize("store_has", [put, put_derivative])
+def test_what_only_the_store_has_can_be_purged(
+    repository: Repository,
+    admin: Caller,
+    stranger: Caller,
+    remains: Remains,
+    store_has: Callable[[ObjectStore, bytes], str],
+) -> None:
+    data = picture()
+    ident = ident_of(data)
+    store_has(repository.store, data)
+    assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
+    assert remains.delete() == 0
+    assert objects(repository, ident) == set()
+    problem(stranger("GET", f"/images/{ident}"), 410, "gone")
+
+
+def test_of_what_nobody_knows_a_store_that_fails_is_told(repository: Repository, admin: Caller) -> None:
+    ident = ident_of(picture())
+    repository.store.fail("stat", "unavailable", name=names.base(ident))
+    problem(admin("POST", f"/api/v1/images/{ident}/purge"), 503, "store-unavailable")
+    problem(admin("POST", f"/api/v1/images/{ident}/purge"), 404, "not-found")
 
 
 def test_what_was_removed_before_is_purged_too(ann: Caller, admin: Caller, stranger: Caller) -> None:

@@ -25,6 +25,7 @@ from imagerepo.errors import (
     UnknownImage,
     WrongState,
 )
+from imagerepo.reconcile.remains import has_objects
 from imagerepo.sessions import lane, lifecycle, staging
 from imagerepo.sessions.models import StagedImage, State, UploadSession
 from imagerepo.sessions.service import Service
@@ -39,10 +40,10 @@ class _LiveAgain(Exception):
 
 
 def purge(service: Service, ident: str, *, actor: str) -> None:
-    """Take the image down, durably; its objects are deleted soon after (remains.py). Repeatable.
+    """Take the image down, durably; its objects are deleted soon after (remains.py), even where no row tells of them.
 
-    Raises UnknownImage, BeingCommitted, CommitFailed, what a commit raises, and StoreUnavailable where it goes on, as
-    the store does not take it yet.
+    Repeatable: then its objects are deleted once more. Raises UnknownImage, BeingCommitted, CommitFailed, what a
+    commit raises, StoreUnavailable where it goes on, as the store does not take it yet, and StoreError.
     """
     for _ in range(TRIES):
         with suppress(Conflicted):
@@ -91,15 +92,24 @@ def _forget_in_time(service: Service, ident: str, actor: str) -> None:
 
 def _forget(service: Service, ident: str, actor: str) -> bool:
     """Delete every row of it, and note that it was purged, in one durable change. True: it is done."""
+    try:
+        _forget_rows(service, ident, actor)
+    except UnknownImage:
+        if not has_objects(service.store, ident):
+            raise
+        _forget_rows(service, ident, actor, orphaned=True)
+    return True
+
+
+def _forget_rows(service: Service, ident: str, actor: str, *, orphaned: bool = False) -> None:
+    """`orphaned`: the store has it, whatever the rows know. Raises UnknownImage."""
     staged = StagedImage.objects.filter(ident=ident)
     sessions: list[UploadSession] = []
 
     def change() -> None:
         versions = ImageVersion.objects.filter(image__ident=ident)
-        known = versions.exists() or staged.exists()
-        if not known and Purged.objects.filter(ident=ident).exists():
-            raise _Done
-        if not known:
+        known = versions.exists() or staged.exists() or Purged.objects.filter(ident=ident).exists()
+        if not known and not orphaned:
             raise UnknownImage(f"no image {ident} was ever live or staged here")
         _check_nobody_commits(ident)
         revision = versions.aggregate(newest=Max("valid_to"))["newest"]
@@ -107,19 +117,21 @@ def _forget(service: Service, ident: str, actor: str) -> bool:
         staged.delete()
         versions.delete()
         Image.objects.filter(ident=ident).delete()
-        noted = {"purged_at": timezone.now(), "revision": revision, "gone": False}
-        Purged.objects.update_or_create(ident=ident, defaults=noted)
+        _note(ident, revision)
         entry(actor, Deed.PURGE, ident).save()
 
-    with suppress(_Done), step("purge.forget"):
+    with step("purge.forget"):
         lane.publish(service.writer, change)
     for session in sessions:
         staging.drop_unless_staged(session, ident)
-    return True
 
 
-class _Done(Exception):
-    """It was purged before."""
+def _note(ident: str, revision: int | None) -> None:
+    """Note that it was purged just now, also of one that was before: the store may have it again since."""
+    noted = {"purged_at": timezone.now(), "gone": False}
+    if revision is not None:
+        noted["revision"] = revision
+    Purged.objects.update_or_create(ident=ident, defaults=noted)
 
 
 def _check_nobody_commits(ident: str) -> None:

@@ -8,12 +8,13 @@ A listing may lag, and a derivative that was being made when its image was purge
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from imagerepo.catalogue.models import Purged
 from imagerepo.durability.gate import write
-from imagerepo.errors import StoreError
+from imagerepo.errors import ObjectNotFound, StoreError
 from imagerepo.reconcile import rows
 from imagerepo.reconcile.deletion import Clock, Deleter, Outcome
 from imagerepo.store import names
@@ -71,8 +72,21 @@ class Remains:
         return outcome in (Outcome.DELETED, Outcome.ABSENT) and not rows.referred_to([ident])
 
 
+def has_objects(store: ObjectStore, ident: str) -> bool:
+    """Whether the store has its base, whatever a listing says, or lists a derivative of it. Raises StoreError."""
+    try:
+        store.stat(names.base(ident), newest=True)
+    except ObjectNotFound:
+        return any(_derivatives(store, ident))
+    return True
+
+
 def delete_derivatives(store: ObjectStore, ident: str) -> int:
     """Delete every cached derivative that is listed; they are made again when somebody asks. Raises StoreError."""
-    listed = [info.name for info in store.list(f"{names.base(ident)}-")]
+    listed = list(_derivatives(store, ident))
     store.delete(listed)
     return len(listed)
+
+
+def _derivatives(store: ObjectStore, ident: str) -> Iterator[str]:
+    return (info.name for info in store.list(f"{names.base(ident)}-"))

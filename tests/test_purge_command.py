@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,20 @@ from typer.testing import CliRunner, Result
 
 from imagerepo.catalogue import queries
 from imagerepo.cli import app, purging
+from imagerepo.errors import CommitFailed
 from imagerepo.sessions.models import UploadSession
+from imagerepo.sessions.staging import stage_removal
 from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.local import LocalStore
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.inprocess import Repository, running
 from tests.reconcile.drift import X, Y, ident_of
+from tests.reconcile.pausing import in_thread
 from tests.sessions.workers import stage
+from tests.waiting import until
+
+LONGEST_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -37,6 +45,13 @@ def purge(*idents: str) -> Result:
 
 def live() -> set[str]:
     return {str(version.image.ident) for version in queries.live(queries.head())}
+
+
+def remove(repository: Repository, *contents: bytes) -> None:
+    session = repository.open_session()
+    for content in contents:
+        stage_removal(session, ident_of(content))
+    repository.commit(session)
 
 
 def test_what_is_left_in_the_store_is_told_with_status_1(repository: Repository) -> None:
@@ -77,3 +92,25 @@ def test_an_image_that_somebody_commits_is_told_and_the_others_are_purged(reposi
     assert f"imagerepo: a session that changes image {ident_of(b'another')} is being committed" in done.stderr
     assert done.stdout == f"{ident_of(X)}  gone from every revision\n"
     assert live() == {ident_of(Y)}
+
+
+def test_beside_a_server_whose_snapshot_store_fails_it_ends_and_tells_of_each(repository: Repository) -> None:
+    remove(repository, X, Y)
+    repository.store.fail("put", "unavailable", name=names.DB, times=FOR_GOOD)
+    with suppress(CommitFailed):
+        repository.service.committer.commit(stage(repository.service.spool, b"another"), wait=0.1)
+    until(lambda: repository.service.writer.disk.trouble())  # and the server holds the lane from now on
+    with ThreadPoolExecutor(1) as threads:
+        try:
+            failed = threads.submit(in_thread, lambda: purge(ident_of(X), ident_of(Y))).result(LONGEST_SECONDS)
+        finally:
+            repository.store.heal()
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    told = failed.stderr.splitlines()
+    assert [line.split()[1] for line in told] == [ident_of(X), ident_of(Y)]
+    for line in told:
+        assert "is not purged yet: the object store fails since " in line
+        assert line.endswith("503, try later. Give the command again when the store answers")
+    until(lambda: not repository.service.writer.disk.trouble())
+    again = purge(ident_of(X))
+    assert again.stdout == f"{ident_of(X)}  gone from every revision\n", again.stderr

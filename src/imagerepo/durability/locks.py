@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from imagerepo.durability.settle import Stopped
+
+LOOK_SECONDS = 0.1
+"""How soon whoever waits for a lock notices that it is to stop."""
 
 
 class FileLock:
@@ -58,11 +64,60 @@ def _lock(path: Path, mode: int) -> FileLock | None:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock on `path` alone, waiting for it."""
-    lock = acquire(path)
+def exclusive(path: Path, *, stop: threading.Event | None = None) -> Iterator[None]:
+    """Hold the lock on `path` alone, waiting for it. Raises Stopped where `stop` is set meanwhile."""
+    lock = _taken(path, stop) if stop else acquire(path)
     assert lock is not None  # noqa: S101  # wait=True never answers None
     try:
         yield
     finally:
         lock.release()
+
+
+def _taken(path: Path, stop: threading.Event) -> FileLock:
+    lock = acquire(path, wait=False)
+    if lock:
+        return lock
+    waiting = _Waiting(path)
+    try:
+        while not stop.is_set():
+            if lock := waiting.look(LOOK_SECONDS):
+                return lock
+        raise Stopped
+    finally:
+        waiting.end()
+
+
+class _Waiting:
+    """A thread that waits for a lock, as nothing else ends a wait in the kernel, and to ask again and again would
+    leave the lock to others who hold it nearly all the time. `end` it: then it lets go of what nobody took."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._changing, self._acquired = threading.Lock(), threading.Event()
+        self._lock: FileLock | None = None
+        self._ended = False
+        threading.Thread(target=self._wait, name=f"wait for {path.name}", daemon=True).start()
+
+    def look(self, seconds: float) -> FileLock | None:
+        """The lock, which is the caller's from then on, once it is there."""
+        self._acquired.wait(seconds)
+        with self._changing:
+            lock, self._lock = self._lock, None
+            return lock
+
+    def end(self) -> None:
+        with self._changing:
+            self._ended = True
+            if self._lock:
+                self._lock.release()
+
+    def _wait(self) -> None:
+        lock = acquire(self._path)
+        assert lock is not None  # noqa: S101  # wait=True never answers None
+        with self._changing:
+            if self._ended:
+                lock.release()
+            else:
+                self._lock = lock
+        self._acquired.set()

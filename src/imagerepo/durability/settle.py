@@ -47,7 +47,7 @@ class Patience:
     ) -> None:
         self._most_questions = most_questions
         self._longest_pause = longest_pause_seconds
-        self._stop = stop or threading.Event()
+        self.stop = stop or threading.Event()
         self._refusals_end = refusals_end
         self._report, self._recovered = report, recovered
 
@@ -59,7 +59,7 @@ class Patience:
             yield number
             number += 1
             # Spread, so that writers that failed together don't come back together.
-            if self._stop.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311
+            if self.stop.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311
                 raise Stopped
             pause = min(pause * 2, self._longest_pause)
 

@@ -106,7 +106,7 @@ class Writer:
     @contextmanager
     def lane(self) -> Iterator[None]:
         """Hold the lane of this data folder alone, across threads and processes. Raises Fenced."""
-        with exclusive(self.disk.lane_lock):
+        with exclusive(self.disk.lane_lock, stop=self.patience.stop):
             self.check_writable()
             yield
 

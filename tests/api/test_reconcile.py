@@ -12,6 +12,7 @@ import pytest
 from imagerepo.reconcile.findings import Code
 from imagerepo.reconcile.runner import Runner
 from imagerepo.store import names
+from imagerepo.testing.faulty import FOR_GOOD
 from tests.api.caller import Caller, ident_of, picture, problem
 from tests.inprocess import Repository, running
 from tests.reconcile.drift import put, put_derivative
@@ -96,6 +97,25 @@ def test_what_is_one_sided_is_shown_and_then_repaired(repository: Repository, an
     assert again["counts"]["missing-base"] == 1
     did = admin("GET", "/api/v1/audit?action=reconcile").json()["results"]
     assert [(entry["actor"], entry["subject"]) for entry in did] == [("admin", body["id"])]
+
+
+def test_an_apply_that_no_snapshot_can_be_stored_of_says_why(
+    repository: Repository, ann: Caller, admin: Caller
+) -> None:
+    ann.live()
+    orphan(repository)
+    plan = planned(admin)
+    repository.store.fail("put", "unavailable", name=names.DB, times=FOR_GOOD)
+    try:
+        assert apply(admin, plan, json={"force": True}).status_code == 202
+        told = until(lambda: admin("GET", path_of(plan)).json()["reason"])
+        assert admin("GET", path_of(plan)).json()["state"] == "applying"
+    finally:
+        repository.store.heal()
+    assert told.startswith("the object store fails since ")
+    assert told.endswith(": 503, try later")
+    done = settled(admin, path_of(plan)).json()
+    assert (done["state"], done["reason"]) == ("done", None)
 
 
 def test_findings_come_in_pages(repository: Repository, ann: Caller, admin: Caller) -> None:

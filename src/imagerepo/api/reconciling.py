@@ -63,7 +63,7 @@ class PlanView(ApiView):
     permission_classes = [require("admin")]
 
     def get(self, request: Request, key: str) -> HttpResponse:
-        return tagged(request, _shown(_plans().find(key)))
+        return tagged(request, _shown(_told(key)))
 
 
 class FindingsView(ApiView):
@@ -106,6 +106,11 @@ class ApplyView(ApiView):
 
 def _plans() -> Plans:
     return Plans(current().writer.disk)
+
+
+def _told(key: str) -> Plan:
+    plans = _plans()
+    return plans.explained(plans.find(key))
 
 
 def _shown(plan: Plan) -> HttpResponse:

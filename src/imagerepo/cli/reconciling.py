@@ -97,7 +97,7 @@ def _awaited(hand: Writer, plans: Plans, plan: Plan, doing: str) -> Plan:
         while plan.under_way:
             time.sleep(LOOK_SECONDS)
             hand.check_writable()
-            before, plan = plan, plans.find(plan.id)
+            before, plan = plan, plans.explained(plans.find(plan.id))
             progress(plan.summary["progress"]["done"], plan.summary["progress"]["total"])
             if plan.under_way and plan.reason and plan.reason != before.reason:
                 note(f"imagerepo: {plan.reason}")

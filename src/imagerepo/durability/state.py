@@ -93,8 +93,14 @@ class ChainState(Frozen):
 
 
 class Trouble(Frozen):
+    """The store fails, `since` when, and how."""
+
     since: datetime
     reason: str
+
+    @property
+    def sentence(self) -> str:
+        return f"the object store fails since {self.since:%Y-%m-%dT%H:%M:%SZ}: {self.reason}"
 
 
 class Disk:

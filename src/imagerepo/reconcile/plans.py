@@ -109,7 +109,7 @@ class Plans:
     """The plans of one data folder. Safe for several processes, where each keeps to what is its to change."""
 
     def __init__(self, disk: Disk) -> None:
-        self._folder = disk.plans
+        self._disk, self._folder = disk, disk.plans
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -142,6 +142,16 @@ class Plans:
         except (FileNotFoundError, ValidationError):
             pass
         raise PlanNotFound(f"there is no plan {key[:100]!r}: plans are kept on the server's own disk, for some days")
+
+    def explained(self, plan: Plan) -> Plan:
+        """As people are told of it: one under way without a `reason` has what this disk knows of a store that fails.
+
+        An apply ships records, and whoever does that asks the store without end, and leaves no other word of it.
+        """
+        if not plan.under_way or plan.reason:
+            return plan
+        trouble = self._disk.trouble()
+        return plan.having(reason=trouble.sentence) if trouble else plan
 
     def all(self) -> list[Plan]:
         """Every plan, oldest first."""

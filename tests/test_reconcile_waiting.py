@@ -16,7 +16,7 @@ from imagerepo.store.door import Door
 from imagerepo.store.local import LocalStore
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.inprocess import Repository, running
-from tests.reconcile.drift import ORPHAN, X, put
+from tests.reconcile.drift import ORPHAN, X, Y, ident_of, put
 from tests.reconcile.repairing import NO_GRACE
 from tests.sessions.workers import stage
 
@@ -57,6 +57,15 @@ def line_of(process: subprocess.Popen[str]) -> str:
     return process.stderr.readline()
 
 
+@contextmanager
+def waiting(repository: Repository) -> Iterator[subprocess.Popen[str]]:
+    """The command with --apply, which can't note what it was asked to yet, and so has touched nothing."""
+    repository.store.fail("put", "unavailable", name=names.DB, times=FOR_GOOD)
+    with begun("--apply") as process:
+        assert "the object store fails since" in line_of(process)
+        yield process
+
+
 def test_an_apply_that_no_snapshot_can_be_stored_of_says_why(repository: Repository) -> None:
     repository.store.fail("put", "unavailable", name=names.DB, times=FOR_GOOD)
     with begun("--apply") as process:
@@ -66,3 +75,20 @@ def test_an_apply_that_no_snapshot_can_be_stored_of_says_why(repository: Reposit
         repository.store.heal()
         out, _ = process.communicate(timeout=END_SECONDS)
     assert (process.returncode, out.splitlines()[-1]) == (0, "repaired: 1 deleted")
+
+
+def test_what_others_repaired_meanwhile_is_not_told_as_repaired(repository: Repository) -> None:
+    with waiting(repository) as process:
+        repository.store.delete([names.base(ident_of(ORPHAN))])
+        repository.store.heal()
+        out, _ = process.communicate(timeout=END_SECONDS)
+    assert (process.returncode, out.splitlines()[-1]) == (0, "nothing was left to repair; 1 gone already")
+
+
+def test_what_could_not_be_repaired_is_told_apart_with_status_1(repository: Repository) -> None:
+    put(repository.store, Y)
+    with waiting(repository) as process:
+        repository.store.heal()
+        repository.store.fail("stat", "unavailable", name=names.base(ident_of(Y)), times=FOR_GOOD)
+        out, _ = process.communicate(timeout=END_SECONDS)
+    assert (process.returncode, out.splitlines()[-1]) == (1, "repaired: 1 deleted; not repaired: 1 failed")

@@ -84,7 +84,7 @@ def test_a_base_that_came_back_is_not_removed(repair: Repairing) -> None:
     repair.lose(ident_of(Y))
     plan = repair.plan()
     put(repair.repository.store, Y)
-    assert repair.apply(plan).outcomes == {"removed": 0}
+    assert repair.apply(plan).outcomes == {"protected": 1}
     assert repair.live() == {ident_of(X), ident_of(Y)}
     assert Revision.objects.count() == 1
 

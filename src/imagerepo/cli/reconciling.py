@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
@@ -27,15 +27,17 @@ LOOK_SECONDS = 0.2
 SILENCE_SECONDS = 10.0
 """A plan that does not get on for so long may have lost its server."""
 MOST_SHOWN = 50
+DONE = ("deleted", "removed")
 UNDONE = ("changed", "failed", "in-doubt")
 """Outcomes after which a finding is still one."""
+LEFT = (*UNDONE, "young")
 TOLD = {
     "absent": "gone already",
     "changed": "changed by others meanwhile",
     "deleted": "deleted",
     "failed": "failed",
     "in-doubt": "in doubt, and settled later",
-    "protected": "wanted again",
+    "protected": "no longer one-sided",
     "removed": "removed",
     "young": "too young",
 }
@@ -134,12 +136,26 @@ def _show_applied(plans: Plans, plan: Plan, *, as_json: bool) -> None:
     if as_json:
         _show_json(plans, plan)
         return
-    done = ", ".join(f"{number:,} {TOLD[outcome]}" for outcome, number in sorted(plan.outcomes.items()) if number)
     if plan.reason:
         note(f"imagerepo: {plan.reason}")
     elif plan.actionable:
-        left = plan.found - plan.actionable
-        sys.stdout.write(f"\nrepaired: {done}{f'; {left:,} left alone' if left else ''}\n")
+        sys.stdout.write(f"\n{_became(plan)}\n")
+
+
+def _became(plan: Plan) -> str:
+    """What became of the findings, in a line."""
+
+    def told(outcomes: Iterable[str]) -> str:
+        numbers = [(plan.outcomes.get(outcome, 0), TOLD[outcome]) for outcome in sorted(outcomes)]
+        return ", ".join(f"{number:,} {became}" for number, became in numbers if number)
+
+    done, left, rest = told(DONE), told(LEFT), told(TOLD.keys() - {*DONE, *LEFT})
+    parts = [f"repaired: {done}"] if done else []
+    parts += [f"not repaired: {left}"] if left else []
+    parts = parts or ["nothing was left to repair"]
+    parts += [rest] if rest else []
+    alone = plan.found - plan.actionable
+    return "; ".join([*parts, f"{alone:,} left alone"] if alone else parts)
 
 
 def _show_json(plans: Plans, plan: Plan) -> None:

@@ -52,7 +52,8 @@ class Plan(Frozen):
     there were rows of. `surveyed`: the ident up to which all were looked at, `rows` of them with a row. Of the
     findings, an apply acts on the `actionable`, and `wanting` count those too that a person should act on. Who asked
     for it, `applied_by`, perhaps `forced`, is `noted` in the audit log first. Those in the first `applied_bytes` are
-    dealt with; `outcomes` counts how. `session` removes rows. `reason`: why it failed, or what it waits for.
+    dealt with; `outcomes` counts how. `session` removes rows, but those that were `kept`, by outcome.
+    `reason`: why it failed, or what it waits for.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Plan(Frozen):
     applied_bytes: int = 0
     outcomes: Mapping[str, int] = {}
     session: str | None = None
+    kept: Mapping[str, int] = {}
     reason: str | None = None
 
     @property

@@ -9,8 +9,8 @@ from itertools import islice
 
 from imagerepo.durability.settle import Patience, Stopped
 from imagerepo.errors import CommitFailed, Conflicted, NothingToCommit, NotInSession, ObjectNotFound, SessionNotFound
-from imagerepo.reconcile.asking import QUESTIONS, ask
-from imagerepo.reconcile.deletion import BATCH
+from imagerepo.reconcile.asking import QUESTIONS, Failing, ask
+from imagerepo.reconcile.deletion import BATCH, Outcome
 from imagerepo.reconcile.findings import Action
 from imagerepo.reconcile.plans import Plan, Plans
 from imagerepo.sessions import lifecycle, staging
@@ -25,10 +25,11 @@ REMOVED, CHANGED = "removed", "changed"
 
 
 def remove_rows(service: Service, plans: Plans, plan: Plan, threads: ThreadPoolExecutor) -> Plan:
-    """Remove the live images whose bases are still missing, in one revision. Repeatable.
+    """Remove the live images whose bases are still missing, in one revision. Repeatable until what it gives is saved.
 
-    An image that was changed meanwhile stays, for the next plan to look at; so does one whose base came back, as the
-    merge that brings it drops what is staged here (sessions/merge.py).
+    The plan that it gives has an outcome for each of them. An image that was changed meanwhile stays, for the next plan
+    to look at; so does one whose base came back, as the merge that brings it drops what is staged here
+    (sessions/merge.py).
     """
     found = (finding for _, finding in plans.findings(plan) if finding.action == Action.REMOVE_ROW)
     idents = (finding.ident for finding in found if finding.ident)
@@ -37,11 +38,13 @@ def remove_rows(service: Service, plans: Plans, plan: Plan, threads: ThreadPoolE
         return plan
     session, plan = _session(service, plans, plan)
     if session.state == State.OPEN:
-        _stage(service, session, first, idents, threads)
-    changed = _commit(service, session)
+        kept = _stage(service, session, first, idents, threads)
+        plan = plans.save(plan.having(kept=dict(kept)))
+    _commit(service, session)
     removed = int((session.counts or {}).get("remove", 0)) if session.state == State.LIVE else 0
-    outcomes = Counter(plan.outcomes) + Counter({CHANGED: changed})
-    return plans.save(plan.having(outcomes=outcomes | {REMOVED: removed}))
+    changed = plan.actionable - plan.applied - sum(plan.kept.values()) - removed
+    rows = Counter(plan.kept) + Counter({REMOVED: removed, CHANGED: changed})
+    return plan.having(outcomes=dict(Counter(plan.outcomes) + rows))
 
 
 def _session(service: Service, plans: Plans, plan: Plan) -> tuple[UploadSession, Plan]:
@@ -61,34 +64,36 @@ def _session(service: Service, plans: Plans, plan: Plan) -> tuple[UploadSession,
 
 def _stage(
     service: Service, session: UploadSession, first: str, others: Iterator[str], threads: ThreadPoolExecutor
-) -> None:
+) -> Counter[str]:
+    """Stage the removal of those whose base is lost; how many others are kept, by outcome."""
+    kept: Counter[str] = Counter()
     batch = [first, *islice(others, BATCH - 1)]
     while batch:
         if service.stop.is_set():
             raise Stopped
         # Staged before the look: of a version that is live by then, and a conflict if another one comes after it.
         staging.stage_removals(session, batch)
-        lost = threads.map(lambda ident: _is_lost(service, ident), batch)
-        for ident in [ident for ident, is_lost in zip(batch, lost, strict=True) if not is_lost]:
+        looks = threads.map(lambda ident: _why_kept(service, ident), batch)
+        found = [(ident, why) for ident, why in zip(batch, looks, strict=True) if why]
+        for ident, why in found:
             _discard(session, ident)
+            kept[str(why)] += 1
         batch = list(islice(others, BATCH))
+    return kept
 
 
-def _is_lost(service: Service, ident: str) -> bool:
+def _why_kept(service: Service, ident: str) -> Outcome | None:
+    """None where its base is lost."""
     patience = Patience(stop=service.stop, most_questions=QUESTIONS)
     try:
-        ask(service.store, lambda: service.store.stat(names.base(ident), newest=True), patience)
+        answer = ask(service.store, lambda: service.store.stat(names.base(ident), newest=True), patience)
     except ObjectNotFound:
-        return True
-    return False
+        return None
+    return Outcome.FAILED if isinstance(answer, Failing) else Outcome.PROTECTED
 
 
-def _commit(service: Service, session: UploadSession) -> int:
-    """Commit what is staged, without what others changed meanwhile, however long that takes. Gives how much that was.
-
-    Raises Fenced.
-    """
-    changed = 0
+def _commit(service: Service, session: UploadSession) -> None:
+    """Commit what is staged, without what others changed meanwhile, however long that takes. Raises Fenced."""
     while session.state != State.LIVE:
         if service.stop.is_set():
             raise Stopped
@@ -97,14 +102,12 @@ def _commit(service: Service, session: UploadSession) -> int:
         except Conflicted as error:
             for conflict in error.conflicts:
                 _discard(session, conflict["ident"])
-                changed += 1
         except NothingToCommit:
             lifecycle.abort(session)
             break
         except CommitFailed:
             service.stop.wait(WAIT_SECONDS)
             session.refresh_from_db()
-    return changed
 
 
 def _discard(session: UploadSession, ident: str) -> None:

@@ -324,6 +324,7 @@ def test_a_purge_that_the_store_does_not_take_yet_is_answered_in_time_and_goes_o
         patch.setattr(repository.service, "config", impatient)
         refused = problem(admin("POST", f"/api/v1/images/{ident}/purge"), 503, "store-unavailable")
     assert "goes on" in refused["detail"]
+    assert "goes on" in stranger("GET", refused["type"]).text, "its page says no more than that nothing was changed"
     repository.store.heal()
     until(lambda: Purged.objects.filter(ident=ident).exists())
     assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202

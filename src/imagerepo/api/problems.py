@@ -94,7 +94,7 @@ STORE_UNAVAILABLE = Kind(
     "store-unavailable",
     503,
     "The object store does not answer",
-    "Nothing was changed. Repeat the request later.",
+    "Repeat the request later. Nothing was changed, unless `detail` says that it goes on; then a repeat finds it done.",
     retry_after=5,
 )
 

@@ -59,7 +59,8 @@ def _purged(service: Service, ident: str) -> bool:
         note(f"imagerepo: {error}")
         return False
     except StoreError as error:
-        why = "; ".join(service.writer.trouble()) or str(error)
+        too_long = f"it was not durable within {service.config.commit_wait_seconds:g} seconds"
+        why = "; ".join(service.writer.trouble()) or (str(error) if error.op else too_long)
         note(f"imagerepo: {ident} is not purged yet: {why}. Give the command again when the store answers")
         return False
     typer.echo(f"{ident}  gone from every revision")

@@ -87,7 +87,7 @@ def _give_up(session: UploadSession) -> None:
 def _forget_in_time(service: Service, ident: str, actor: str) -> None:
     done = service.committer.publish(lambda: _forget(service, ident, actor), wait=service.config.commit_wait_seconds)
     if done is None:
-        raise StoreUnavailable(f"the purge of {ident} is being made durable, and is not yet: ask again in a while")
+        raise StoreUnavailable(f"the purge of {ident} is not durable yet, and goes on: ask again in a while")
 
 
 def _forget(service: Service, ident: str, actor: str) -> bool:

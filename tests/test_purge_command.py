@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -114,3 +117,16 @@ def test_beside_a_server_whose_snapshot_store_fails_it_ends_and_tells_of_each(re
     until(lambda: not repository.service.writer.disk.trouble())
     again = purge(ident_of(X))
     assert again.stdout == f"{ident_of(X)}  gone from every revision\n", again.stderr
+
+
+def test_a_terminal_sees_how_far_it_is_and_a_pipe_what_was_done(repository: Repository) -> None:
+    repository.store.delete([names.base(ident_of(content)) for content in (X, Y)])
+    terminal, end = os.openpty()
+    command = [sys.executable, "-m", "imagerepo", "purge", ident_of(X), ident_of(Y)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=end, text=True, timeout=LONGEST_SECONDS, check=True)
+    os.close(end)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert done.stdout == "".join(f"{ident_of(content)}  gone from every revision\n" for content in (X, Y))
+    assert "taking down" in shown and "2/2" in shown
+    assert "deleting from the store" in shown

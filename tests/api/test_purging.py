@@ -118,6 +118,16 @@ def test_what_only_the_store_has_can_be_purged(
     problem(stranger("GET", f"/images/{ident}"), 410, "gone")
 
 
+def test_a_listing_that_still_shows_a_base_that_is_gone_is_not_believed(repository: Repository, admin: Caller) -> None:
+    name = put(repository.store, picture())
+    repository.store.delete([name])
+    repository.store.fail("list", "phantom", name=name, times=FOR_GOOD)
+    try:
+        problem(admin("POST", f"/api/v1/{name}/purge"), 404, "not-found")
+    finally:
+        repository.store.heal()
+
+
 def test_of_what_nobody_knows_a_store_that_fails_is_told(repository: Repository, admin: Caller) -> None:
     ident = ident_of(picture())
     repository.store.fail("stat", "unavailable", name=names.base(ident))

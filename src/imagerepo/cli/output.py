@@ -96,7 +96,9 @@ def progress_of(title: str) -> Iterator[Callable[[int, int], None]]:
 def _bar(title: str, *more: ProgressColumn) -> Iterator[Callable[[int, int], None]]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), *more)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    # What is printed meanwhile goes above the bar, on stderr; but data that are piped go where they are piped to.
+    above = sys.stdout.isatty()
+    with Progress(*columns, console=console, disable=not console.is_terminal, redirect_stdout=above) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from imagerepo.boot import boot
 from imagerepo.cli.folder import Claim, is_served, writer
-from imagerepo.cli.output import note
+from imagerepo.cli.output import note, progress_of
 from imagerepo.durability.state import Disk
 from imagerepo.errors import ReconcileError, SessionError, StoreError
 from imagerepo.store import names
@@ -40,12 +41,24 @@ def purge(
     served = is_served(Disk(config.data_dir.absolute()))
     with writer(config, claim=claim), at_work(config, reconciling=not served) as service:
         wanted = list(dict.fromkeys(idents))
-        done = [ident for ident in wanted if _purged(service, ident)]
+        done = _all_purged(service, wanted)
         left = _left_in_the_store(service, done)
     if left:
         whose = "the server" if served else "the next server on this data folder"
         note(f"{counted(left, 'image')} not yet gone from the store: {whose} goes on with that")
     raise typer.Exit(1 if left or len(done) < len(wanted) else 0)
+
+
+def _all_purged(service: Service, idents: list[str]) -> list[str]:
+    """Those that are gone from every revision now."""
+    done = []
+    with progress_of("taking down") as progress:
+        for number, ident in enumerate(idents):
+            progress(number, len(idents))
+            if _purged(service, ident):
+                done.append(ident)
+        progress(len(idents), len(idents))
+    return done
 
 
 def _purged(service: Service, ident: str) -> bool:
@@ -63,7 +76,7 @@ def _purged(service: Service, ident: str) -> bool:
         why = "; ".join(service.writer.trouble()) or (str(error) if error.op else too_long)
         note(f"imagerepo: {ident} is not purged yet: {why}. Give the command again when the store answers")
         return False
-    typer.echo(f"{ident}  gone from every revision")
+    sys.stdout.write(f"{ident}  gone from every revision\n")
     return True
 
 
@@ -74,15 +87,20 @@ def _left_in_the_store(service: Service, idents: list[str]) -> int:
     purged = Purged.objects.filter(ident__in=idents, gone=False)
     waiting = [str(ident) for ident in purged.values_list("ident", flat=True)]
     deadline = time.monotonic() + WAIT_SECONDS
-    while waiting := [ident for ident in waiting if _has_objects(service.store, ident)]:
-        if time.monotonic() > deadline:
-            break
-        time.sleep(LOOK_SECONDS)
+    with progress_of("deleting from the store") as progress:
+        while waiting := [ident for ident in waiting if _may_have_objects(service.store, ident)]:
+            progress(len(idents) - len(waiting), len(idents))
+            if time.monotonic() > deadline:
+                break
+            time.sleep(LOOK_SECONDS)
+        progress(len(idents) - len(waiting), len(idents))
     return len(waiting)
 
 
-def _has_objects(store: ObjectStore, ident: str) -> bool:
+def _may_have_objects(store: ObjectStore, ident: str) -> bool:
+    from imagerepo.reconcile.remains import has_objects
+
     try:
-        return any(store.list(names.base(ident)))
+        return has_objects(store, ident)
     except StoreError:
         return True

@@ -120,7 +120,9 @@ def test_what_would_touch_a_large_share_is_refused_and_says_how_it_is_meant(new_
         assert [info.name for info in store_of(server).list(names.IMAGES)] == [names.base(kept)]
 
 
-@pytest.mark.parametrize("options", [["--force"], ["--sample", "101"], ["--sample", "some"], ["--deeper"]])
+@pytest.mark.parametrize(
+    "options", [["--force"], ["--sample", "101"], ["--sample", "some"], ["--sample", "nan"], ["--deeper"]]
+)
 def test_wrong_use_is_status_2(new_server: NewServer, options: list[str]) -> None:
     assert new_server().command("reconcile", *options).returncode == 2
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from imagerepo.durability.state import Disk
+from imagerepo.reconcile.plans import Plans
 from imagerepo.reconcile.runner import Runner
 from imagerepo.store import names
 from imagerepo.store.door import Door
@@ -19,8 +23,10 @@ from tests.inprocess import Repository, running
 from tests.reconcile.drift import ORPHAN, X, Y, ident_of, put
 from tests.reconcile.repairing import NO_GRACE
 from tests.sessions.workers import stage
+from tests.waiting import until
 
 END_SECONDS = 60.0
+INTERRUPTED = 130
 
 
 @pytest.fixture
@@ -41,10 +47,12 @@ def repository(tmp_path: Path) -> Iterator[Repository]:
 
 
 @contextmanager
-def begun(*options: str) -> Iterator[subprocess.Popen[str]]:
+def begun(*options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """The command, under way."""
     command = [sys.executable, "-m", "imagerepo", "reconcile", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    ) as process:
         try:
             yield process
         finally:
@@ -92,3 +100,31 @@ def test_what_could_not_be_repaired_is_told_apart_with_status_1(repository: Repo
         repository.store.fail("stat", "unavailable", name=names.base(ident_of(Y)), times=FOR_GOOD)
         out, _ = process.communicate(timeout=END_SECONDS)
     assert (process.returncode, out.splitlines()[-1]) == (1, "repaired: 1 deleted; not repaired: 1 failed")
+
+
+def test_whoever_interrupts_it_is_told_that_its_plan_goes_on(repository: Repository) -> None:
+    with waiting(repository) as process:
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=END_SECONDS)
+        (plan,) = Plans(repository.service.writer.disk).all()
+        assert f"imagerepo: plan {plan.id} goes on in the server, and repairs what it found\n" in told
+        assert process.returncode == INTERRUPTED
+    repository.store.heal()
+    until(lambda: Plans(repository.service.writer.disk).find(plan.id).state == "done")
+
+
+def test_whoever_interrupts_one_that_claimed_is_told_that_the_next_server_goes_on(tmp_path: Path) -> None:
+    data, images = tmp_path / "data", tmp_path / "store" / "images"
+    settings = NO_GRACE | {"store_url": f"file://{tmp_path / 'store'}"}
+    with running(data, store=Door(LocalStore(tmp_path / "store")), **settings) as repository:
+        repository.commit(stage(repository.service.spool, X))
+    images.rename(tmp_path / "away")
+    images.symlink_to(images)  # which no listing can follow
+    environment = {f"IMAGEREPO_{name.upper()}": value for name, value in (settings | {"data_dir": str(data)}).items()}
+    with begun("--claim", **environment) as process:
+        assert "waits for the store" in line_of(process)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=END_SECONDS)
+    (plan,) = Plans(Disk(data)).all()
+    assert f"imagerepo: plan {plan.id} goes on when a server is started on {data}\n" in told
+    assert process.returncode == INTERRUPTED

@@ -68,14 +68,17 @@ def reconcile(
     from imagerepo.reconcile import orders
     from imagerepo.reconcile.plans import Plans, State
 
-    with _carried_out(config, claim=claim) as hand:
+    with _carried_out(config, claim=claim) as (hand, goes_on):
         plans = Plans(hand.disk)
-        plan = _awaited(hand, plans, orders.plan(hand.disk, percent=100.0 if deep else sample), "comparing")
+        plan = orders.plan(hand.disk, percent=100.0 if deep else sample)
+        with _telling(plan, goes_on):
+            plan = _awaited(hand, plans, plan, "comparing")
         if apply and plan.state == State.READY and plan.actionable:
             if not as_json:
                 _tell(plans, plan)
             ordered = orders.apply(hand.disk, plan.id, actor=OPERATOR, force=force, forced_by="--force")
-            plan = _awaited(hand, plans, ordered, "repairing")
+            with _telling(ordered, goes_on):
+                plan = _awaited(hand, plans, ordered, "repairing")
             _show_applied(plans, plan, as_json=as_json)
         else:
             _show_found(plans, plan, as_json=as_json)
@@ -83,13 +86,27 @@ def reconcile(
 
 
 @contextmanager
-def _carried_out(config: Config, *, claim: bool) -> Iterator[Writer]:
-    """The data folder's writer, while somebody carries plans out there: its server, or else this process."""
+def _carried_out(config: Config, *, claim: bool) -> Iterator[tuple[Writer, str]]:
+    """The data folder's writer, while somebody carries plans out there: its server, or else this process.
+
+    And where a plan goes on that this command does not wait for any more.
+    """
     from imagerepo.worker import at_work
 
     served = is_served(Disk(config.data_dir.absolute()))
     with writer(config, claim=claim) as hand, nullcontext() if served else at_work(config):
-        yield hand
+        yield hand, "in the server" if served else f"when a server is started on {hand.disk.data_dir}"
+
+
+@contextmanager
+def _telling(plan: Plan, goes_on: str) -> Iterator[None]:
+    """Let whoever interrupts the waiting know that it ends nothing else."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        repairs = ", and repairs what it found" if plan.state == "applying" else ""
+        note(f"imagerepo: plan {plan.id} goes on {goes_on}{repairs}")
+        raise
 
 
 def _awaited(hand: Writer, plans: Plans, plan: Plan, doing: str) -> Plan:

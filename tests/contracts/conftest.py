@@ -38,7 +38,7 @@ def backend(
     if state == "healed":
         fail_and_heal(made, number)
     elif state == "failing":
-        monkeypatch.setattr(attempts, "PAUSES_SECONDS", (0.01, 0.01, 0.01))
+        monkeypatch.setattr(attempts, "PAUSES_SECONDS", (0.01,) * 12)  # of many at once one may fail many times
         fail_again_and_again(made, number)
     else:
         return made.bare

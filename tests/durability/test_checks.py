@@ -62,7 +62,7 @@ def test_to_the_last_good_goes_back_behind_what_was_badly_cut(node: Node, badly_
     found = restore_wanted(
         node.store, badly_cut.epoch + 1, tmp_path / "found.sqlite3", Wanted(to_last_good=True), ONCE, tell=told.append
     )
-    assert found.header.name == badly_cut.parent.name
+    assert found.snapshot.header.name == badly_cut.parent.name
     assert badly_cut.name in told[0]
 
 

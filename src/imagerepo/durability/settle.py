@@ -106,7 +106,8 @@ def settle(
 ) -> None:
     """Make the object `name` hold `body`, or the bytes of that file, and know that it does.
 
-    `before_retry` runs before anything is sent again: it looks for a newer epoch and raises Fenced.
+    `before_retry` runs before the store is called again: it looks for a newer epoch and raises Fenced. One call may
+    send the same bytes several times (store/attempts.py).
     Raises Damaged where other bytes are found under the name. Returns only when it is settled.
     """
     for number in patience.tries():

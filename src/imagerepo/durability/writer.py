@@ -77,7 +77,7 @@ class Writer:
             reasons.append(f"fenced: {fenced}")
         trouble = self.disk.trouble()
         if trouble:
-            reasons.append(f"the object store fails since {trouble.since:%Y-%m-%dT%H:%M:%SZ}: {trouble.reason}")
+            reasons.append(trouble.sentence)
         if self._disk_failure:
             since, failure = self._disk_failure
             reasons.append(f"the local disk fails since {since:%Y-%m-%dT%H:%M:%SZ}: {failure.says}")

@@ -52,7 +52,7 @@ def publish(writer: Writer, change: Callable[[], None]) -> None:
 
 
 def relieve(writer: Writer) -> None:
-    """Ship what is only staged, so that the log can be begun anew: it makes nothing live, and is no commit.
+    """Ship what is only staged, so that the log can be begun anew: it merges nothing, and is no commit.
 
     Not where a reader keeps it from that and little is new: such a reader may stay for days.
     """
@@ -84,7 +84,7 @@ def _much_is_new(writer: Writer) -> bool:
 
 
 def ship_staged(writer: Writer, since: str) -> None:
-    """Ship what was staged after the record named `since`, if that is still the last: it makes nothing live."""
+    """Ship what was staged after the record named `since`, if that is still the last: it merges nothing."""
     with writer.lane():
         _finish_earlier(writer)
         final = writer.state.final

@@ -37,7 +37,7 @@ import zstandard
 import results
 import scene
 from imagerepo.config import get_config
-from imagerepo.durability import chain, fetching, restore
+from imagerepo.durability import chain_end, fetching, restore
 from imagerepo.durability.checks import quick_check
 from imagerepo.durability.records import decode
 from imagerepo.durability.settle import Patience
@@ -95,7 +95,7 @@ def copy_into(swift: Swift, url: str) -> str:
 
 def restored(store: ObjectStore, folder: Path) -> Run:
     patience = Patience(most_questions=1)
-    end = chain.find_end(store, before=2, patience=patience)  # `prepare` was the first epoch
+    end = chain_end.find(store, before=2, patience=patience)  # `prepare` was the first epoch
     assert end is not None
     weight = restore.restore(store, end, folder / "restored.sqlite3", patience)
     return {"MB": (weight.base + weight.deltas) / MB}

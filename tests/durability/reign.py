@@ -11,7 +11,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagerepo.durability import chain, epochs, takeover
+from imagerepo.durability import chain, chain_end, epochs, takeover
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.records import Header
 from imagerepo.durability.restore import unseen
@@ -38,7 +38,7 @@ class Reign:
         self.disk.prepare()
         epoch, writer_id = epochs.claim(self.store, ONCE), secrets.token_hex(8)
         assert epochs.become_owner(self.store, epoch, writer_id, ONCE)
-        end = chain.find_end(self.store, epoch, ONCE)
+        end = chain_end.find(self.store, epoch, ONCE)
         taken = takeover.take_over(self.disk, self.store, end, ONCE, unseen)
         self._keeper = taken.keeper
         self._keeper.execute("CREATE TABLE IF NOT EXISTS t (a INTEGER PRIMARY KEY, b)")
@@ -99,7 +99,7 @@ class Reign:
 
     def last(self) -> chain.Snapshot:
         """What a restore begins at."""
-        end = chain.find_end(self.store, epochs.first_unclaimed(self.store, ONCE), ONCE)
+        end = chain_end.find(self.store, epochs.first_unclaimed(self.store, ONCE), ONCE)
         assert end is not None
         return end
 

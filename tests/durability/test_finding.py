@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from imagerepo.durability import bases, chain, epochs, retention
+from imagerepo.durability import bases, chain_end, epochs, retention
 from imagerepo.durability.restore import around_damaged_bases
 from imagerepo.errors import Damaged, Fenced, StoreError
 from imagerepo.store import names
@@ -80,7 +80,7 @@ def test_whatever_a_writer_adds_and_prunes_between_two_questions_the_end_is_foun
     for at in range(1, QUESTIONS + 1):
         before = reign.writer.state.final
         asked = Interrupted(reign.store, at, lambda: what(reign))
-        found = chain.find_last(cast(ObjectStore, asked), epochs.first_unclaimed(reign.store, ONCE), ONCE)
+        found = chain_end.find_last(cast(ObjectStore, asked), epochs.first_unclaimed(reign.store, ONCE), ONCE)
         assert found is not None
         assert before.seq <= found.seq <= reign.writer.state.final.seq
         assert names.build(found) in {info.name for info in reign.store.list(names.DB)}
@@ -114,7 +114,7 @@ def test_without_a_damaged_manifest_no_gap_is_taken_for_the_end_wherever_a_pruni
     told: list[str] = []
     before = epochs.first_unclaimed(store, ONCE)
     try:
-        found = around_damaged_bases(lambda without: chain.find_end(store, before, ONCE, without), told.append)
+        found = around_damaged_bases(lambda without: chain_end.find(store, before, ONCE, without), told.append)
     except Damaged as error:
         assert at and error.name == manifest.name
     else:
@@ -135,7 +135,7 @@ def test_nor_is_an_older_epochs_record_where_the_opening_record_is_gone(tmp_path
     before = epochs.first_unclaimed(store, ONCE)
     store.list = lambda prefix, **_: iter(())
     with pytest.raises(Damaged, match=manifest.name):
-        around_damaged_bases(lambda without: chain.find_end(store, before, ONCE, without), print)
+        around_damaged_bases(lambda without: chain_end.find(store, before, ONCE, without), print)
     reign.close()
 
 

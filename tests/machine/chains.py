@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from imagerepo.durability import chain, epochs, restore
+from imagerepo.durability import chain, chain_end, epochs, restore
 from imagerepo.durability.settle import Patience
 from imagerepo.errors import Damaged, ObjectNotFound
 from imagerepo.store import names
@@ -54,7 +54,7 @@ def end(store: ObjectStore) -> chain.Snapshot | None:
 
 
 def _end(store: ObjectStore) -> chain.Snapshot | None:
-    return chain.find_end(store, epochs.first_unclaimed(store, PATIENCE), PATIENCE)
+    return chain_end.find(store, epochs.first_unclaimed(store, PATIENCE), PATIENCE)
 
 
 def _afterwards(store: ObjectStore) -> Iterator[str]:

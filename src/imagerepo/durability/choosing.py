@@ -15,7 +15,7 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from imagerepo.durability import chain, manifests, restore
+from imagerepo.durability import chain, chain_end, manifests, restore
 from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.restore import is_background_base
 from imagerepo.durability.settle import Patience
@@ -143,7 +143,7 @@ def _end(
             raise lost
         tell(str(lost))
 
-    last = place.last or chain.find_last(store, before, patience, place.without, pass_over)
+    last = place.last or chain_end.find_last(store, before, patience, place.without, pass_over)
     return _read(store, last, patience) if last else None
 
 
@@ -168,7 +168,7 @@ def _record_before(
     store: ObjectStore, bad: names.Record, patience: Patience, tell: Callable[[str], None]
 ) -> names.Record | None:
     if bad.seq:
-        return chain.last_before(store, bad, patience)
+        return chain_end.last_before(store, bad, patience)
     with suppress(Damaged, ObjectNotFound):  # only its parts are damaged, perhaps: then it names its parent
         parent = chain.read(store, names.build(bad), patience).header.parent
         found = names.parse(parent.name) if parent else None
@@ -184,7 +184,7 @@ def _read_by(
     A later one may have arrived from a writer that was fenced by then: no start knew of it, and what it holds was
     called lost. So it is found by its place in the chain, or told as a guess.
     """
-    last = chain.find_last(store, opening.epoch, patience)
+    last = chain_end.find_last(store, opening.epoch, patience)
     if last is None:
         return None
     sequence = _sequence(store, opening, patience)

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from imagerepo.catalogue import soundness
-from imagerepo.durability import chain, epochs, restore
+from imagerepo.durability import chain_end, epochs, restore
 from imagerepo.durability.bases import Restored, restored_beside
 from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.records import Frozen
@@ -110,7 +110,7 @@ def newest(
     """
     before, passed_over = epochs.first_unclaimed(store, patience), list[str]()
     end = restore.around_damaged_bases(
-        lambda without: chain.find_end(store, before, patience, without), passed_over.append
+        lambda without: chain_end.find(store, before, patience, without), passed_over.append
     )
     if end is None:
         raise DurabilityError(f"{place} holds no snapshot: is its URL right?")

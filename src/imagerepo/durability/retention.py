@@ -82,7 +82,7 @@ def apply(writer: Writer, pruning: Plan) -> int:
 
     Parts go first, as they are found by the records that name them; and in the lane, as a record that is cut
     meanwhile could name them again. Of the records of a reign number 1 goes before all others: while that is there,
-    none is missing (`chain.find_end` relies on it).
+    none is missing (`chain_end.find` relies on it).
     """
     going = [info.name for info in pruning.objects]
     with step("prune.delete"):

@@ -71,7 +71,7 @@ def check_beginning(images: ObjectStore, snapshots: ObjectStore, epoch: int, pat
 
 
 def _first_record(snapshots: ObjectStore, after: int) -> str | None:
-    """A listed record of an epoch after this one. Those before are the chain's to explain (`chain.find_end`)."""
+    """A listed record of an epoch after this one. Those before are the chain's to explain (`chain_end.find`)."""
     for info in snapshots.list(names.DB):
         thing = names.parse(info.name)
         if isinstance(thing, names.Record) and thing.epoch > after:

@@ -20,7 +20,7 @@ from django.db import DatabaseError, connection
 
 from imagerepo.catalogue.models import Head
 from imagerepo.config import Config
-from imagerepo.durability import chain, damage, epochs, restore, takeover
+from imagerepo.durability import chain, chain_end, damage, epochs, restore, takeover
 from imagerepo.durability.fetching import Progress
 from imagerepo.durability.gate import write
 from imagerepo.durability.locks import FileLock, acquire
@@ -88,7 +88,7 @@ def start(
     writer_id, epoch = _reign(snapshots, patience)
     with epochs.reading(snapshots, epoch, patience):
         end = restore.around_damaged_bases(
-            lambda without: chain.find_end(snapshots, epoch, patience, without), log.warning
+            lambda without: chain_end.find(snapshots, epoch, patience, without), log.warning
         )
         if end is None:
             _check_beginning(store or open_store(config.resolved_store_url, config=config), snapshots, epoch, patience)

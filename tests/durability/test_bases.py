@@ -117,7 +117,7 @@ def test_a_base_in_doubt_is_sent_again_with_the_same_bytes(node: Node, store: Fa
     node.commit(A)
     name = names.manifest(1, node.writer.state.writer, 0)
     stop = threading.Event()
-    node.writer.patience._report, node.writer.patience._stop = (lambda _: stop.set()), stop
+    node.writer.patience._report, node.writer.patience.stop = (lambda _: stop.set()), stop
     store.fail("put", "late", name=name)
     store.fail("get", "unavailable", name=name)
     with pytest.raises(Stopped):

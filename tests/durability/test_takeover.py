@@ -21,7 +21,7 @@ def die_at_next_put(node: Node, store: FaultyStore, name: str, fault: Fault) -> 
     """The next PUT below `name` fails as ordered, and the process dies before it hears more of the store."""
     stop = threading.Event()
     node.writer.patience._report = lambda _: stop.set()
-    node.writer.patience._stop = stop
+    node.writer.patience.stop = stop
     store.fail("put", fault, name=name)
     store.fail("get", "unavailable", name=name, times=1)
     with pytest.raises(Stopped):

@@ -196,7 +196,7 @@ file (one core is idle meanwhile, and what was synced is written again at random
 of four, buffers of 64 and 128 KB instead of 256, a sync each 8 or 32 MB instead of each part (no difference); buffers
 of 512 KB (twice the time); the file's blocks allocated at once (kept: 0.2 s less); writes past the page cache (1.6
 times, and steady; but the file is cold then, and SQLite's look at all of it takes 17 s instead of 1); one write at a
-time, as four threads that write to one file hold each other up (no difference)."""
+time, as four threads that write to one file hold each other up (nothing that the host's noise let be seen)."""
 COLUMNS = ("seconds", "CPU s", "system s", "peak MB", "MB")
 
 

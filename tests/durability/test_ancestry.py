@@ -104,6 +104,20 @@ def test_a_part_that_no_base_names_is_off_and_those_that_one_names_are_not(node:
     assert unreachable(restart(node)) == [unfinished]
 
 
+def test_an_old_part_stays_until_its_epoch_is_over_as_long(node: Node, store: ObjectStore) -> None:
+    """Its manifest may have been sent the moment before, and land a moment after."""
+    node.commit(A)
+    manifest = bases.make(node.writer)
+    unfinished = copy(store, manifest.parts[0].name, names.part(manifest.epoch, manifest.writer, "d" * 64))
+    still_open = datetime.now(UTC)
+    restart(node)
+    over = datetime.now(UTC)
+    assert unreachable(node, before=still_open) == []
+    assert unreachable(node, before=over) == [unfinished]
+    restart(node)
+    assert unreachable(node, before=over) == [unfinished]
+
+
 def test_a_part_stays_as_long_as_a_record_that_names_it_also_one_that_landed_too_late(
     new_node: NewNode, store: ObjectStore
 ) -> None:

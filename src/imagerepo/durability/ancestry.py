@@ -53,9 +53,13 @@ def abandoned(
 
 @dataclass(frozen=True)
 class _Reign:
-    """A reign that the ancestry passes through, up to its record `last`. `pruned`: its opening record is gone."""
+    """A reign that the ancestry passes through, up to its record `last`. `pruned`: its opening record is gone.
+
+    `over`: when the opening record after it was cut.
+    """
 
     last: names.Record
+    over: datetime
     pruned: bool
 
     def has(self, thing: names.Record | names.Manifest) -> bool:
@@ -78,7 +82,9 @@ class _Past:
         self, store: ObjectStore, now: Now, listing: Callable[[], Iterable[ObjectInfo]], patience: Patience
     ) -> None:
         self._store, self._patience = store, patience
-        reigns = list(_reigns(store, now, patience))
+        opening = chain.read(store, names.record(now.epoch, now.writer, 0), patience)
+        reigns = list(_reigns(store, opening, patience))
+        self._opened = opening.header.created_at
         self._reigns = {reign.last.epoch: reign for reign in reigns}
         first = reigns[-1].last.epoch + 1 if reigns and reigns[-1].pruned else 1
         judged = range(first, now.epoch)
@@ -112,12 +118,21 @@ class _Past:
         ]
 
     def unnamed(self, before: datetime, going: Collection[str]) -> list[ObjectInfo]:
-        """Old parts that no record or manifest names, but for those that are `going` themselves."""
+        """Old parts that no record or manifest names, but for those that are `going` themselves.
+
+        Their epoch is over as long, too: whoever made them may have sent what names them much later.
+        """
         return [
             info
             for epoch, parts in self._parts.items()
+            if self._over(epoch) < before
             for info in self._unnamed(epoch, {info.name: info for info in parts if info.modified < before}, going)
         ]
+
+    def _over(self, epoch: int) -> datetime:
+        """When no writer of the epoch could make anything final any more, at the latest."""
+        reign = self._reigns.get(epoch)
+        return reign.over if reign else self._opened
 
     def _unnamed(self, epoch: int, left: dict[str, ObjectInfo], going: Collection[str]) -> Iterable[ObjectInfo]:
         """Those of the parts `left`. Snapshots are read only as long as there are any."""
@@ -157,15 +172,15 @@ def _likely_first(name: str) -> int:
     return 0 if isinstance(thing, names.Manifest) else 1 if isinstance(thing, names.Record) and not thing.seq else 2
 
 
-def _reigns(store: ObjectStore, now: Now, patience: Patience) -> Iterator[_Reign]:
+def _reigns(store: ObjectStore, opening: chain.Snapshot, patience: Patience) -> Iterator[_Reign]:
     """The reigns before this one, newest first: each opening record names the record that it continues."""
-    opening = chain.read(store, names.record(now.epoch, now.writer, 0), patience)
     while link := opening.header.parent:
         last = names.parse(link.name)
         assert isinstance(last, names.Record)  # noqa: S101  # what a header links is a record
+        over = opening.header.created_at
         try:
             opening = chain.read(store, names.record(last.epoch, last.writer, 0), patience)
         except ObjectNotFound:
-            yield _Reign(last, pruned=True)
+            yield _Reign(last, over, pruned=True)
             return
-        yield _Reign(last, pruned=False)
+        yield _Reign(last, over, pruned=False)

@@ -101,7 +101,7 @@ def _ship(repository: Service, session: UploadSession) -> Shipped:
 def _pages(repository: Service, header: Header) -> set[int]:
     assert header.kind == "delta", "a base was taken where a delta was due"
     snapshot = chain.read(repository.store, header.name, Patience(most_questions=1))
-    return set(deltas.unpack(header, snapshot.payload))
+    return {number for number, _ in deltas.unpack(header, snapshot.payload)}
 
 
 def _owners(database: Path) -> dict[int, str]:

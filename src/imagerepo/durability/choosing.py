@@ -87,8 +87,8 @@ def restore_wanted(
             return chosen
 
 
-def _choose(store: ObjectStore, end: chain.Snapshot, place: _From, wanted: Wanted, patience: Patience) -> Chosen:
-    found = chain.select(store, end, patience, revision=wanted.revision, at=wanted.at, without=place.without)
+def _choose(store: ObjectStore, end: chain.Snapshot, start: _From, wanted: Wanted, patience: Patience) -> Chosen:
+    found = chain.select(store, end, patience, revision=wanted.revision, at=wanted.at, without=start.without)
     revision = chain.shown(found.header, wanted.revision)
     assert revision is not None  # noqa: S101  # it was chosen by that
     return Chosen(found, revision)
@@ -98,7 +98,7 @@ def _restore(
     store: ObjectStore,
     chosen: Chosen,
     database: Path,
-    place: _From,
+    start: _From,
     wanted: Wanted,
     patience: Patience,
     progress: Progress,
@@ -117,7 +117,7 @@ def _restore(
         database,
         patience,
         progress,
-        without=place.without,
+        without=start.without,
         thorough=wanted.to_last_good,
         finish=finish_named,
     )
@@ -136,14 +136,14 @@ def _once(tell: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _end(
-    store: ObjectStore, before: int, place: _From, wanted: Wanted, patience: Patience, tell: Callable[[str], None]
+    store: ObjectStore, before: int, start: _From, wanted: Wanted, patience: Patience, tell: Callable[[str], None]
 ) -> chain.Snapshot | None:
     def pass_over(lost: Damaged) -> None:
         if not wanted.to_last_good:
             raise lost
         tell(str(lost))
 
-    last = place.last or chain_end.find_last(store, before, patience, place.without, pass_over)
+    last = start.last or chain_end.find_last(store, before, patience, start.without, pass_over)
     return _read(store, last, patience) if last else None
 
 
@@ -154,13 +154,13 @@ def _read(store: ObjectStore, record: names.Record, patience: Patience) -> chain
         raise Damaged(f"the chain is broken: {error}", name=error.name) from None
 
 
-def _before(store: ObjectStore, place: _From, error: Damaged, patience: Patience, tell: Callable[[str], None]) -> _From:
+def _before(store: ObjectStore, start: _From, error: Damaged, patience: Patience, tell: Callable[[str], None]) -> _From:
     """Where to go on from what the error says. Raises it again where nothing is left."""
     bad = names.parse(error.name) if error.name else None
-    if is_background_base(error) and error.name not in place.without:
-        return _From(place.last, place.without | {error.name})
+    if is_background_base(error) and error.name not in start.without:
+        return _From(start.last, start.without | {error.name})
     if isinstance(bad, names.Record) and (before := _record_before(store, bad, patience, tell)):
-        return _From(before, place.without)
+        return _From(before, start.without)
     raise error
 
 

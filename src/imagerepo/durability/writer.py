@@ -135,7 +135,7 @@ class Writer:
         if healing.wants_record(self.disk):
             try:
                 return self._cut_base(place)
-            except (Doubtful, DurabilityError, OSError):
+            except (DurabilityError, OSError):
                 log.exception("no base could be cut to heal the chain; it goes on as it was")
                 healing.forget(self.disk)
         if final:

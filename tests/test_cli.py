@@ -195,6 +195,23 @@ def test_a_damaged_newest_snapshot_is_named_and_the_one_before_is_offered(
     assert _revision_in(json.loads(result.stdout)["database"]) == 2
 
 
+def test_a_server_goes_on_from_the_one_before_where_it_is_told_to(three_revisions: Server, tmp_path: Path) -> None:
+    server = three_revisions
+    server.kill()
+    server.lose_disk()
+    newest = max(Path(tmp_path / "store" / "db").glob("1-*/[0-9]*"), key=lambda path: int(path.name))
+    newest.write_bytes(newest.read_bytes()[:-9] + b"corrupted")
+    refused = server.command("serve", "--port", "0")
+    _assert_fails(refused, 1, newest.name, "serve --to-last-good")
+    server.start("--to-last-good")
+    assert f"passed over: the payload of db/{newest.parent.name}/{newest.name} is damaged" in server.output()
+    assert len(server.client().get("/api/v1/images").json()["results"]) == 2
+    server.kill()
+    server.lose_disk()
+    server.start()
+    assert len(server.client().get("/api/v1/images").json()["results"]) == 2
+
+
 def test_a_damaged_manifest_is_told_by_lists_drills_and_starts_which_go_on(
     three_revisions: Server, tmp_path: Path
 ) -> None:

@@ -273,6 +273,10 @@ class Damaged(DurabilityError):
         self.name = name
 
 
+class DamagedEnd(Damaged):
+    """Of the chain's last record, which is there."""
+
+
 class Missing(Damaged):
     pass
 

@@ -43,8 +43,10 @@ CONNECTIONS = 16384
 log = logging.getLogger(__name__)
 
 
-def serve(host: str, port: int, workers: int) -> NoReturn:
+def serve(host: str, port: int, workers: int, *, to_last_good: bool = False) -> NoReturn:
     """Start the repository and serve it until SIGTERM. Raises ConfigError before anything is touched.
+
+    `to_last_good` allows a start from an older snapshot, where the newest is damaged (recovery.start).
 
     Ends the process: 0 after SIGTERM or SIGINT, 1 when it could not start.
     """
@@ -52,7 +54,7 @@ def serve(host: str, port: int, workers: int) -> NoReturn:
     _leave_on_signals()
     room = _open_waiting_room(host, port)
     say(f"listening on http://{_bracketed(host)}:{room.port}, starting")
-    _start_repository(config)
+    _start_repository(config, to_last_good=to_last_good)
     signal.signal(READY, _closer(room))
     _run_workers(config, host, room.port, workers)
     say("stopped")
@@ -75,12 +77,12 @@ def _open_waiting_room(host: str, port: int) -> WaitingRoom:
         raise ConfigError(f"can't listen on {_bracketed(host)}:{port}: {error.strerror}; choose another port") from None
 
 
-def _start_repository(config: Config) -> None:
+def _start_repository(config: Config, *, to_last_good: bool) -> None:
     from imagerepo.sessions import recovery
 
     begun = time.monotonic()
     try:
-        started = recovery.start(config)
+        started = recovery.start(config, go_back=_passed_over if to_last_good else None)
     except Exception as error:
         told = sentence(error)
         if told is None:
@@ -90,6 +92,10 @@ def _start_repository(config: Config) -> None:
     _keep.append(started)
     how = "restored from the store" if started.restored else "opened"
     say(f"{how} in {time.monotonic() - begun:.1f} s; epoch {started.epoch}")
+
+
+def _passed_over(what: str) -> None:
+    say(f"passed over: {what}")
 
 
 _keep: list[Any] = []

@@ -45,9 +45,9 @@ class Node:
         get_config.cache_clear()
         connection.settings_dict["NAME"] = str(self.data_dir / "catalogue.sqlite3")
 
-    def start(self) -> Node:
+    def start(self, *, go_back: Callable[[str], None] | None = None) -> Node:
         self.activate()
-        self.started = recovery.start(get_config(), store=self.store)
+        self.started = recovery.start(get_config(), store=self.store, go_back=go_back)
         self.writer = Writer(self.started.disk, self.store)
         return self
 

@@ -16,7 +16,7 @@ from imagerepo.durability.locks import exclusive
 from imagerepo.durability.records import Header
 from imagerepo.durability.restore import unseen
 from imagerepo.durability.settle import Patience
-from imagerepo.durability.state import ChainState, Disk, Final
+from imagerepo.durability.state import Disk, Weight
 from imagerepo.durability.writer import Writer
 from imagerepo.store.objects import ObjectStore
 
@@ -42,11 +42,7 @@ class Reign:
         taken = takeover.take_over(self.disk, self.store, end, ONCE, unseen)
         self._keeper = taken.keeper
         self._keeper.execute("CREATE TABLE IF NOT EXISTS t (a INTEGER PRIMARY KEY, b)")
-        final = Final.of(end.header, end.link.digest) if end else None
-        if final and taken.following:
-            final = final.model_copy(update={"following": taken.following})
-        repository = end.header.repository if end else secrets.token_hex(16)
-        self.disk.save_state(ChainState(repository=repository, epoch=epoch, writer=writer_id, final=final))
+        self.disk.save_state(taken.state(epoch, writer_id).model_copy(update={"weight": Weight()}))
         self.writer = Writer(self.disk, self.store)
         self.revision = end.header.head_after if end else 0
         self._ship(self.revision)

@@ -161,6 +161,9 @@ class Process:
                 answer.set_exception(result)
             else:
                 answer.set_result(result)
+        self._ended(
+            int(BIRTH_SECONDS * 1000)
+        )  # its end of the pipe closes a little earlier, and Gone says that it is dead
         with self._lock:
             self._gone = True
             lost, self._waiting = list(self._waiting.values()), {}

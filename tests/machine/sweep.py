@@ -192,6 +192,7 @@ def _takes_down_with_a_derivative(machine: Machine) -> None:
 def _commits_and_orders(machine: Machine) -> Iterator[Act]:
     yield lambda: machine.two_change_one_picture_and_commit(picture=0, title="A", number=0)
     yield lambda: machine.the_chain_is_damaged_and_healed(behind=1, lost=False, number=0)
+    yield machine.a_kept_disk_heals_what_was_damaged
     yield lambda: machine.stages(client=2, changes=[("stage", 1, "A"), ("describe", 1, "B")], number=0, stale=False)
     yield lambda: machine.aborts(client=2, number=0)
     yield lambda: machine.lets_a_session_expire(client=2, picture=0, number=0)

@@ -17,6 +17,13 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes.", show_default="one a core, at most 4")
     ] = None,
+    to_last_good: Annotated[
+        bool,
+        typer.Option(
+            "--to-last-good",
+            help="Where the newest snapshot is damaged, go on from the newest that is whole; what came after is lost.",
+        ),
+    ] = False,
 ) -> None:
     """Restore the repository if need be, then serve it until SIGTERM.
 
@@ -25,4 +32,4 @@ def serve(
     """
     from imagerepo.server import serve as run
 
-    run(host, port, workers or min(os.cpu_count() or 1, MOST_WORKERS))
+    run(host, port, workers or min(os.cpu_count() or 1, MOST_WORKERS), to_last_good=to_last_good)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 
-from imagerepo.durability import chain, epochs, lookup, manifests
+from imagerepo.durability import chain, deltas, epochs, lookup, manifests
 from imagerepo.durability.settle import Patience
-from imagerepo.errors import Damaged, InvalidName
+from imagerepo.errors import Damaged, DamagedEnd, InvalidName
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import step
@@ -26,8 +26,9 @@ _NOT_ALL = (
 def find(store: ObjectStore, before: int, patience: Patience, without: Collection[str] = ()) -> chain.Snapshot | None:
     """The last record of the newest opened epoch below `before`; None where no epoch was ever opened.
 
-    Raises Damaged where it is not sound, or a record is lost: others are listed from there on. Manifests whose names
-    are in `without` are passed over, but only where none of its epoch's records was pruned: else it is Damaged, too.
+    Raises DamagedEnd where it is not sound, and Damaged where a record is lost: others are listed from there on.
+    Manifests whose names are in `without` are passed over, but only where none of its epoch's records was pruned: else
+    it is Damaged, too.
     """
     with chain.must_be_there():
         last = find_last(store, before, patience, without)
@@ -35,8 +36,14 @@ def find(store: ObjectStore, before: int, patience: Patience, without: Collectio
             _check_unpruned(store, passed_over, last, patience)
         if last is None:
             return None
-        with step("start.find"):
-            return chain.read(store, names.build(last), patience)
+        try:
+            with step("start.find"):
+                end = chain.read(store, names.build(last), patience)
+            if end.header.kind == "delta":
+                deltas.check(end.header, end.payload)
+            return end
+        except Damaged as error:
+            raise DamagedEnd(str(error), name=error.name) from None
 
 
 def _check_unpruned(store: ObjectStore, manifest: str, last: names.Record | None, patience: Patience) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -19,6 +19,7 @@ from imagerepo.durability import chain, chain_end, manifests, restore
 from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.restore import is_background_base
 from imagerepo.durability.settle import Patience
+from imagerepo.durability.state import Weight
 from imagerepo.errors import Damaged, DurabilityError, ObjectNotFound
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
@@ -35,10 +36,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A snapshot, and which of the revisions that its rows show is wanted."""
+    """A snapshot, which of the revisions that its rows show is wanted, and what had to be read for it."""
 
     snapshot: chain.Snapshot
     revision: int
+    weight: Weight = field(default_factory=Weight)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def restore_wanted(
             if end is None:
                 raise DurabilityError(f"{place} holds no snapshot: is its URL right?")
             chosen = _choose(store, end, start, wanted, patience)
-            _restore(store, chosen, database, start, wanted, patience, progress, finish)
+            weight = _restore(store, chosen, database, start, wanted, patience, progress, finish)
         except Damaged as error:
             if not wanted.to_last_good:
                 hint = "; --to-last-good takes the newest snapshot that is whole" if error.name else ""
@@ -84,7 +86,7 @@ def restore_wanted(
             tell(str(error))
             start = _before(store, start, error, patience, tell)
         else:
-            return chosen
+            return replace(chosen, weight=weight)
 
 
 def _choose(store: ObjectStore, end: chain.Snapshot, start: _From, wanted: Wanted, patience: Patience) -> Chosen:
@@ -103,7 +105,7 @@ def _restore(
     patience: Patience,
     progress: Progress,
     finish: Callable[[Path, int], None],
-) -> None:
+) -> Weight:
     def finish_named(new: Path) -> None:
         try:
             finish(new, chosen.revision)
@@ -111,7 +113,7 @@ def _restore(
             name = chosen.snapshot.header.name
             raise Damaged(f"{name}: {error}", name=name) from None
 
-    restore.restore(
+    return restore.restore(
         store,
         chosen.snapshot,
         database,

@@ -29,15 +29,20 @@ def pack(pages: Mapping[int, bytes | memoryview]) -> Iterator[bytes]:
     yield compressor.flush()
 
 
+def check(header: Header, payload: bytes) -> None:
+    """Raise Damaged where a delta's payload is not the one that its header was written with."""
+    if digest(payload) != header.payload_digest:
+        raise Damaged(
+            f"the payload of {header.name} is damaged: its digest differs from the header's", name=header.name
+        )
+
+
 def unpack(header: Header, payload: bytes) -> Iterator[tuple[int, bytes]]:
     """The pages of a payload with their numbers, one at a time.
 
     Raises Damaged where it is not what the header says: before the first page, unless it was badly cut.
     """
-    if digest(payload) != header.payload_digest:
-        raise Damaged(
-            f"the payload of {header.name} is damaged: its digest differs from the header's", name=header.name
-        )
+    check(header, payload)
     try:
         with zstandard.ZstdDecompressor().stream_reader(payload) as unpacked:
             yield from _pages(unpacked, header)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import sqlite3
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 
-from imagerepo.durability import chain, restore
+from imagerepo.durability import chain, choosing, restore
 from imagerepo.durability.fetching import Progress
-from imagerepo.durability.outbox import Entry, Outbox
+from imagerepo.durability.outbox import Outbox
 from imagerepo.durability.pages import Pages, connect, log_holds
-from imagerepo.durability.records import Header, Position
+from imagerepo.durability.records import Header
 from imagerepo.durability.settle import Patience
-from imagerepo.durability.state import ChainState, Disk, Weight
-from imagerepo.errors import Damaged
+from imagerepo.durability.state import ChainState, Disk, Final, Weight
+from imagerepo.errors import Damaged, DamagedEnd
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.failpoints import effect, step
@@ -23,33 +26,81 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Taken:
-    """A database that is what the chain's end says: `kept` as it was, or restored, or new.
+    """A database that is what the record `final` says: `kept` as it was, or restored; or a new one, without any.
 
-    `keeper` holds its log for as long as it is open. The next delta begins at `following`; None: take a base.
+    `keeper` holds its log for as long as it is open. `harm`: why the chain up to there can't be restored.
     """
 
     keeper: sqlite3.Connection
     kept: bool
-    following: Position | None
+    repository: str
+    final: Final | None
     weight: Weight = field(default_factory=Weight)
+    harm: Damaged | None = None
+
+    @property
+    def restored(self) -> bool:
+        return self.final is not None and not self.kept
+
+    def state(self, epoch: int, writer: str) -> ChainState:
+        """What this disk knows of the chain, as its writer in the new epoch."""
+        return ChainState(repository=self.repository, epoch=epoch, writer=writer, final=self.final, weight=self.weight)
 
 
 def take_over(
     disk: Disk, store: ObjectStore, end: chain.Snapshot | None, patience: Patience, progress: Progress
 ) -> Taken:
     """Bring this disk in line with the chain's end. Raises Damaged where going on could lose data."""
-    state, outbox = disk.state(), Outbox(disk.outbox)
-    entry = outbox.pending() if state else None
+    state = disk.state()
     _refuse_contradictions(disk, state, end)
     with step("start.disk"):
         Outbox(disk.bases).clear()  # of an older epoch: it would be nobody's
-        trusted = state and not disk.distrusted()
-        if end and state and trusted and (taken := _keep(disk, state, entry, end)):
-            outbox.clear()
+        if end and (taken := _keep(disk, end.link.name, digest=end.link.digest)):
             return taken
-        disk.forget_state()
-        outbox.clear()
+        _forget(disk)
         return _restored(disk, store, end, patience, progress) if end else _new(disk)
+
+
+def keep_despite(disk: Disk, harm: DamagedEnd) -> Taken | None:
+    """This disk as it is, where it is the chain's end, of which the store has only a damaged copy; else None.
+
+    By its name alone, which no other record ever has: its digest is known here.
+    """
+    with step("start.disk"):
+        if taken := _keep(disk, harm.name):
+            Outbox(disk.bases).clear()
+            return replace(taken, harm=harm)
+        return None
+
+
+def go_back(
+    disk: Disk,
+    store: ObjectStore,
+    before: int,
+    patience: Patience,
+    progress: Progress,
+    tell: Callable[[str], None],
+    place: str,
+) -> Taken:
+    """Make this disk the newest snapshot that is whole. What was committed after it is lost.
+
+    Somebody has to want this: the chain goes on from there, and what is passed over, of which `tell` hears, is off it
+    for good. Raises Damaged where nothing is whole, or this disk has seen more of this repository, or another one's.
+    """
+    beside = disk.scratch / disk.database.name
+    with step("start.disk"):
+        wanted = choosing.Wanted(to_last_good=True)
+        chosen = choosing.restore_wanted(
+            store, before, beside, wanted, patience, progress=progress, tell=tell, place=place
+        )
+        try:
+            _refuse_contradictions(disk, disk.state(), chosen.snapshot)
+            Outbox(disk.bases).clear()
+            _forget(disk)
+            restore.install(beside, disk.database)
+        finally:
+            beside.unlink(missing_ok=True)
+        return _adopted(disk, chosen.snapshot, chosen.weight)
 
 
 def check_beginning(images: ObjectStore, snapshots: ObjectStore, epoch: int, patience: Patience) -> None:
@@ -79,22 +130,31 @@ def _first_record(snapshots: ObjectStore, after: int) -> str | None:
     return None
 
 
+def _forget(disk: Disk) -> None:
+    """What this disk has is not kept."""
+    disk.forget_state()
+    Outbox(disk.outbox).clear()
+
+
 def _restored(disk: Disk, store: ObjectStore, end: chain.Snapshot, patience: Patience, progress: Progress) -> Taken:
     weight = restore.around_damaged_bases(
         lambda without: restore.restore(store, end, disk.database, patience, progress, without=without), log.warning
     )
+    return _adopted(disk, end, weight)
+
+
+def _adopted(disk: Disk, snapshot: chain.Snapshot, weight: Weight) -> Taken:
     keeper = connect(disk.database)
-    pages = Pages(disk.database, disk.gate_lock)
-    with effect("pages.adopt"):
+    with closing(Pages(disk.database, disk.gate_lock)) as pages, effect("pages.adopt"):
         following = pages.adopt()
-    pages.close()
-    return Taken(keeper, kept=False, following=following, weight=weight)
+    final = Final.of(snapshot.header, snapshot.link.digest).model_copy(update={"following": following})
+    return Taken(keeper, kept=False, repository=snapshot.header.repository, final=final, weight=weight)
 
 
 def _new(disk: Disk) -> Taken:
     for suffix in ("", "-wal", "-shm"):
         disk.database.with_name(disk.database.name + suffix).unlink(missing_ok=True)
-    return Taken(connect(disk.database), kept=False, following=None)
+    return Taken(connect(disk.database), kept=False, repository=secrets.token_hex(16), final=None)
 
 
 def _refuse_contradictions(disk: Disk, state: ChainState | None, end: chain.Snapshot | None) -> None:
@@ -118,10 +178,11 @@ def _refuse_contradictions(disk: Disk, state: ChainState | None, end: chain.Snap
         )
 
 
-def _keep(disk: Disk, state: ChainState, entry: Entry | None, end: chain.Snapshot) -> Taken | None:
-    """This disk as it is, where its rows are the chain's end with what was staged since."""
-    following = _following(disk, state, entry, end)
-    if following is None or not disk.database.exists():
+def _keep(disk: Disk, end: str, *, digest: str | None = None) -> Taken | None:
+    """This disk as it is, where its rows are the record `end`, of this digest, with what was staged since."""
+    state = disk.state()
+    final = _known(disk, state, end) if state and not disk.distrusted() else None
+    if state is None or final is None or digest not in (None, final.digest) or not disk.database.exists():
         return None
     try:
         keeper = connect(disk.database)
@@ -130,18 +191,21 @@ def _keep(disk: Disk, state: ChainState, entry: Entry | None, end: chain.Snapsho
     if not _is_sound(keeper):
         keeper.close()
         return None
-    return Taken(keeper, kept=True, following=following, weight=state.weight)
+    Outbox(disk.outbox).clear()
+    return Taken(keeper, kept=True, repository=state.repository, final=final, weight=state.weight)
 
 
-def _following(disk: Disk, state: ChainState, entry: Entry | None, end: chain.Snapshot) -> Position | None:
-    if state.final and state.final.link == end.link:
-        return state.final.following
-    if entry is None or entry.digest != end.link.digest or entry.header.name != end.link.name:
+def _known(disk: Disk, state: ChainState, record: str) -> Final | None:
+    """What this disk knows of a record that its rows are."""
+    if state.final and state.final.name == record:
+        return state.final
+    entry = Outbox(disk.outbox).pending()
+    if entry is None or entry.header.name != record:
         return None
     # It was in the outbox and did arrive. The rows must hold its merge: a power cut may have taken it.
     header = entry.header
     assert isinstance(header, Header)  # noqa: S101  # manifests have an outbox of their own
-    return header.following if log_holds(disk.database, header.position, header.page_size) else None
+    return Final.of(header, entry.digest) if log_holds(disk.database, header.position, header.page_size) else None
 
 
 def _is_sound(connection: sqlite3.Connection) -> bool:

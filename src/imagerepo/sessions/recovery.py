@@ -11,23 +11,25 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 from django.core.management import call_command
 from django.db import DatabaseError, connection
 
 from imagerepo.catalogue.models import Head
 from imagerepo.config import Config
-from imagerepo.durability import chain, chain_end, damage, epochs, restore, takeover
+from imagerepo.durability import chain_end, damage, epochs, healing, restore, takeover
 from imagerepo.durability.fetching import Progress
 from imagerepo.durability.gate import write
 from imagerepo.durability.locks import FileLock, acquire
 from imagerepo.durability.settle import Patience
-from imagerepo.durability.state import ChainState, Disk, Final
+from imagerepo.durability.state import Disk
 from imagerepo.durability.writer import Writer
-from imagerepo.errors import Damaged, InUse, StoreError
+from imagerepo.errors import Damaged, DamagedEnd, InUse, StoreError
 from imagerepo.sessions import merge, tally
 from imagerepo.sessions.models import StagedImage, State, UploadSession, move
 from imagerepo.store.backends import open_store
@@ -71,8 +73,12 @@ def start(
     stop: threading.Event | None = None,
     progress: Progress = lambda done, total: None,
     store: ObjectStore | None = None,
+    go_back: Callable[[str], None] | None = None,
 ) -> Started:
     """Take the repository into service on this data folder, and fence every writer before.
+
+    Where the newest snapshot can't be restored, `go_back` allows that an older one is taken, and hears what that
+    passes over: what was committed since is lost.
 
     Raises InUse where a server or one of its workers still has the folder, Damaged where serving could
     lose data, Fenced where somebody took over meanwhile, and StoreRefused; a store that does not answer
@@ -86,25 +92,73 @@ def start(
     writer = Writer(disk, snapshots, stop=stop, refusals_end=True)
     patience = writer.patience
     writer_id, epoch = _reign(snapshots, patience)
-    with epochs.reading(snapshots, epoch, patience):
-        end = restore.around_damaged_bases(
-            lambda without: chain_end.find(snapshots, epoch, patience, without), log.warning
+    back = None
+    if go_back:
+        back = partial(
+            takeover.go_back, disk, snapshots, epoch, patience, progress, tell=go_back, place=config.snapshot_place
         )
-        if end is None:
-            _check_beginning(store or open_store(config.resolved_store_url, config=config), snapshots, epoch, patience)
-        taken = takeover.take_over(disk, snapshots, end, patience, progress)
-    with _naming(end):
-        _migrate()
-        _recover(end, kept=taken.kept)
+    with epochs.reading(snapshots, epoch, patience):
+        try:
+            end = restore.around_damaged_bases(
+                lambda without: chain_end.find(snapshots, epoch, patience, without), log.warning
+            )
+            if end is None:
+                images = store or open_store(config.resolved_store_url, config=config)
+                _check_beginning(images, snapshots, epoch, patience)
+            taken = takeover.take_over(disk, snapshots, end, patience, progress)
+        except Damaged as harm:
+            taken = _despite(harm, disk, back)
+        taken = _make_usable(taken, back)
     Spool(disk.spool).clear(_staged_keys())
     tally.clear(disk.workers)
-    disk.save_state(_state(end, taken, epoch, writer_id))
+    disk.save_state(taken.state(epoch, writer_id))
+    if taken.harm and taken.final:
+        healing.note(disk, taken.harm, taken.final.sequence)
     _open_epoch(writer)
-    if end is not None:
+    if taken.final is not None:
         _learn_of_damage(disk, store or open_store(config.resolved_store_url, config=config), snapshots)
     workers.release()
-    restored = end is not None and not taken.kept
-    return Started(disk, writer, epoch, restored=restored, keeper=taken.keeper, lock=lock)
+    return Started(disk, writer, epoch, restored=taken.restored, keeper=taken.keeper, lock=lock)
+
+
+Back: TypeAlias = Callable[[], takeover.Taken] | None
+"""How the newest snapshot that is whole is taken, where that is allowed."""
+
+
+def _despite(harm: Damaged, disk: Disk, back: Back) -> takeover.Taken:
+    """What can be served although the chain's end can't be restored. Raises `harm` again where nothing is."""
+    if isinstance(harm, DamagedEnd) and (taken := takeover.keep_despite(disk, harm)):
+        log.warning("%s; this disk has what it held, and is kept", harm)
+        return taken
+    if back is None or not harm.name:
+        raise _hinting(harm)
+    return back()
+
+
+def _make_usable(taken: takeover.Taken, back: Back) -> takeover.Taken:
+    """Migrate and recover what was taken, or else what `back` gives."""
+    try:
+        with _naming(taken):
+            _migrate()
+            _recover(taken)
+    except Damaged as harm:
+        if back is None:
+            raise _hinting(harm) from None
+        connection.close()
+        taken.keeper.close()
+        return _make_usable(back(), None)
+    return taken
+
+
+def _hinting(harm: Damaged) -> Damaged:
+    """As `harm`, with the way out where there is one: where it names a snapshot, an older one may be whole."""
+    if not harm.name:
+        return harm
+    return Damaged(
+        f"{harm}. `imagerepo restore --to DIR --to-last-good` shows the newest snapshot that is whole; "
+        "`imagerepo serve --to-last-good` goes on from it, and gives up what came after",
+        name=harm.name,
+    )
 
 
 def _lock(disk: Disk) -> tuple[FileLock, FileLock]:
@@ -143,18 +197,14 @@ def _check_beginning(images: ObjectStore, snapshots: ObjectStore, epoch: int, pa
 
 
 @contextmanager
-def _naming(end: chain.Snapshot | None) -> Iterator[None]:
+def _naming(taken: takeover.Taken) -> Iterator[None]:
     """Say which snapshot it is whose rows SQLite finds malformed."""
     try:
         yield
     except DatabaseError as error:
-        if end is None or type(error) is not DatabaseError:  # those below are of a full disk, of locks, of bugs
+        if taken.final is None or type(error) is not DatabaseError:  # those below are of a full disk, of locks, of bugs
             raise
-        raise Damaged(
-            f"the rows of {end.header.name} are malformed: {error}. `imagerepo restore --to-last-good` finds the "
-            "newest snapshot that is whole",
-            name=end.header.name,
-        ) from error
+        raise Damaged(f"the rows of {taken.final.name} are malformed: {error}", name=taken.final.name) from error
 
 
 def _migrate() -> None:
@@ -162,20 +212,19 @@ def _migrate() -> None:
         call_command("migrate", verbosity=0, interactive=False)
 
 
-def _recover(end: chain.Snapshot | None, *, kept: bool) -> None:
+def _recover(taken: takeover.Taken) -> None:
     """Give every session the state that the chain's end says, whatever its row says.
 
     Merged up to the end: live. On a kept disk, merged above it stays merged (forward only: the opening
     record carries it) and committing goes back to open. Restored: what was staged is lost.
     """
-    head_after = end.header.head_after if end else 0
     with step("start.recover"), write(durable=True):
         Head.objects.get_or_create(id=1)
         for session in UploadSession.objects.filter(state=State.COMMITTING):
             move(session, "give_back", committer="", uploaded=False)
-        if not kept:
+        if not taken.kept:
             _lose_open_sessions()
-    merge.flip(head_after)
+    merge.flip(taken.final.head_after if taken.final else 0)
 
 
 def _lose_open_sessions() -> None:
@@ -183,14 +232,6 @@ def _lose_open_sessions() -> None:
     for session in lost:
         move(session, "lose", error=LOST)
     StagedImage.objects.filter(session__in=lost).delete()
-
-
-def _state(end: chain.Snapshot | None, taken: takeover.Taken, epoch: int, writer_id: str) -> ChainState:
-    final = Final.of(end.header, end.link.digest) if end else None
-    if final and taken.following:
-        final = final.model_copy(update={"following": taken.following})
-    repository = end.header.repository if end else secrets.token_hex(16)
-    return ChainState(repository=repository, epoch=epoch, writer=writer_id, final=final, weight=taken.weight)
 
 
 def _open_epoch(writer: Writer) -> None:

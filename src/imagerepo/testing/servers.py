@@ -64,12 +64,15 @@ class Server:
         assert self._process is not None  # noqa: S101  # a caller's mistake
         return self._process.pid
 
-    def start(self, *, wait: bool = True) -> Self:
-        """Start it; `wait` until it answers requests, else only until it has a port. Raises ServerFailed."""
+    def start(self, *options: str, wait: bool = True) -> Self:
+        """Start it; `wait` until it answers requests, else only until it has a port. Raises ServerFailed.
+
+        `options` are more of those that `imagerepo serve --help` lists.
+        """
         self.log.unlink(missing_ok=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*_dying_with_us(), *self._command()],
+                [*_dying_with_us(), *self._command(), *options],
                 env=self._environ(),
                 stdout=log,
                 stderr=log,

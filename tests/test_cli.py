@@ -230,6 +230,10 @@ def test_a_damaged_manifest_is_told_by_lists_drills_and_starts_which_go_on(
     assert any("base-0" in problem for problem in drilled["problems"])
     server.start()
     assert server.client().get("/readyz").status_code == 200
+    shown = server.client(ADMIN_TOKEN).get("/api/v1/snapshots").json()["results"]
+    assert [row["sequence"] for row in shown[1:]] == [row["sequence"] for row in listed[1:]]
+    assert server.command("snapshot", "prune").returncode == 0
+    assert server.command("snapshot", "prune", "--delete").returncode == 0
 
 
 def test_pruning_lists_and_deletes_only_when_told(new_server: NewServer) -> None:

@@ -69,6 +69,17 @@ def test_to_know_that_every_part_is_named_few_records_are_read(node: Node, store
     assert [op for op, _ in store.calls[before:]].count("get") < 10
 
 
+def test_of_an_epoch_with_a_damaged_snapshot_no_part_is_unnamed(node: Node, store: ObjectStore) -> None:
+    node.commit(A)
+    manifest = bases.make(node.writer)
+    unnamed = names.part(manifest.epoch, manifest.writer, "f" * 64)
+    store.put(unnamed, io.BytesIO(b"a part"), media_type="x/y")
+    restart(node)
+    assert unreachable(node) == [unnamed]
+    store.put(manifest.name, io.BytesIO(b"nothing"), media_type="x/y")
+    assert unreachable(node) == []
+
+
 def test_a_record_that_landed_too_late_is_off(node: Node, store: ObjectStore) -> None:
     node.commit(A)
     last = node.writer.state.final

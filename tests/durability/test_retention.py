@@ -11,7 +11,7 @@ import pytest
 from imagerepo.durability import bases, chain, retention
 from imagerepo.durability.records import Manifest
 from imagerepo.durability.settle import Patience
-from imagerepo.errors import Fenced
+from imagerepo.errors import Damaged, Fenced
 from imagerepo.store import names
 from imagerepo.testing.faulty import FaultyStore
 from tests.durability.node import A, B, C, D, Node
@@ -67,6 +67,26 @@ def _until_gone(snapshots):
         yield from snapshots
     except ObjectNotFound:
         return
+
+
+def test_of_damaged_manifests_the_newest_stops_it_and_older_ones_do_not(node: Node, store: FaultyStore) -> None:
+    for ident in (A, B):
+        node.commit(ident)
+    manifest = bases.make(node.writer)
+    node.commit(C)
+    damaged = bases.make(node.writer).name
+    store.put(damaged, io.BytesIO(b"nothing"), media_type="x/y")
+    with pytest.raises(Damaged, match=damaged):
+        plan(node, now())
+    cutoff = now()
+    node.commit(D)
+    bases.make(node.writer)
+    pruning = plan(node, cutoff)
+    assert pruning.base == manifest
+    assert [info.name for info in pruning.objects] == [names.record(1, manifest.writer, 1)]
+    retention.apply(node.writer, pruning)
+    node.lose_disk()
+    assert node.start().live() == {A, B, C, D}
 
 
 def test_nothing_goes_where_no_base_is_old_enough(node: Node) -> None:

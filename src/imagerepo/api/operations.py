@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -28,9 +29,12 @@ from imagerepo.api.validation import StrictSerializer, validated
 from imagerepo.api.views import ApiView
 from imagerepo.durability import drill
 from imagerepo.durability.records import Header, Manifest
+from imagerepo.durability.restore import around_damaged_bases
 from imagerepo.durability.writer import Writer
 from imagerepo.errors import StoreUnavailable
 from imagerepo.sessions.service import current
+
+log = logging.getLogger(__name__)
 
 UNCACHED = {"Cache-Control": "no-store"}
 
@@ -76,7 +80,10 @@ class SnapshotsView(ApiView):
     def get(self, request: Request) -> HttpResponse:
         check_parameters(request, "limit", "cursor")
         limit, before = page_size(request), number_cursor(request)
-        found = list(islice(_older(_writer().kept(), before), limit + 1))
+        writer = _writer()
+        found = around_damaged_bases(
+            lambda without: list(islice(_older(writer.kept(without), before), limit + 1)), log.warning
+        )
         last = _place(found[limit - 1]) if len(found) > limit else None
         results = [snapshot.summary for snapshot in found[:limit]]
         return answer({"results": results, "next": next_page(request, last)}, headers=UNCACHED)

@@ -91,5 +91,6 @@ def prune(
 
 def _may_go(config: Config, cutoff: datetime, abandoned: datetime) -> tuple[ObjectInfo, ...]:
     store, asking = open_store(config.resolved_snapshot_url, config=config, reading=True), patience()
-    end = chain_end.find(store, epochs.first_unclaimed(store, asking), asking)
+    before = epochs.first_unclaimed(store, asking)
+    end = restore.around_damaged_bases(lambda without: chain_end.find(store, before, asking, without), note)
     return retention.plan(store, end, cutoff, asking, abandoned=abandoned).objects if end else ()

@@ -9,6 +9,7 @@ A part goes when no record or manifest names it that stays in the store, whether
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
@@ -20,9 +21,11 @@ from imagerepo.durability import chain, manifests
 from imagerepo.durability.records import Header, Part
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.state import ChainState
-from imagerepo.errors import ObjectNotFound
+from imagerepo.errors import Damaged, ObjectNotFound
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
+
+log = logging.getLogger(__name__)
 
 Now: TypeAlias = ChainState | Header
 """What says of which epoch and writer this reign is."""
@@ -135,12 +138,19 @@ class _Past:
         return reign.over if reign else self._opened
 
     def _unnamed(self, epoch: int, left: dict[str, ObjectInfo], going: Collection[str]) -> Iterable[ObjectInfo]:
-        """Those of the parts `left`. Snapshots are read only as long as there are any."""
-        for name in self._names_of_snapshots(epoch) if left else ():
-            for part in () if name in going else self._named_by(name):
-                left.pop(part.name, None)
-            if not left:
-                break
+        """Those of the parts `left`. Snapshots are read only as long as there are any.
+
+        None where one of these is damaged: what it names can't be known.
+        """
+        try:
+            for name in self._names_of_snapshots(epoch) if left else ():
+                for part in () if name in going else self._named_by(name):
+                    left.pop(part.name, None)
+                if not left:
+                    break
+        except Damaged as error:
+            log.warning("no part of epoch %d is deleted: %s", epoch, error)
+            return ()
         return left.values()
 
     def _names_of_snapshots(self, epoch: int) -> Iterator[str]:

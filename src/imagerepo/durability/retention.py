@@ -8,7 +8,8 @@ finished go once its epoch is over and they are old.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,12 +18,15 @@ from imagerepo.durability import ancestry, bases, chain, manifests
 from imagerepo.durability.locks import exclusive
 from imagerepo.durability.outbox import Outbox
 from imagerepo.durability.records import Header, Manifest
+from imagerepo.durability.restore import around_damaged_bases
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.writer import Writer
-from imagerepo.errors import ObjectNotFound
+from imagerepo.errors import Damaged, ObjectNotFound
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
 from imagerepo.testing.failpoints import step
+
+log = logging.getLogger(__name__)
 
 BATCH = 100
 """Names deleted between two looks for a newer epoch."""
@@ -64,12 +68,15 @@ def plan(
     """What may be deleted so that every state since `cutoff` can still be restored. Deletes nothing.
 
     Parts of older epochs that nothing names go too if they were written before `abandoned`.
+
+    Raises Damaged where the newest manifest is: a start that passes over it needs the records behind it.
     """
-    base = _base_before(store, end, cutoff, patience)
+    manifests.newest(store, end.header.epoch, end.header.writer, patience)
+    base = around_damaged_bases(lambda without: _base_before(store, end, cutoff, patience, without), log.warning)
     listed = patience.ask(lambda: list(store.list(names.DB)))
     going: set[str] = set()
     if base:
-        parts = _parts_before(store, base, patience) - _parts_from(store, base, patience)
+        parts = _parts_not_needed(store, base, patience)
         going = {info.name for info in listed if _may_go(info.name, base, parts)}
     if abandoned:
         unnamed = ancestry.abandoned(store, end.header, listed, abandoned, patience)
@@ -115,9 +122,9 @@ def _named_since(writer: Writer, end: Header) -> set[str]:
 
 
 def _base_before(
-    store: ObjectStore, end: chain.Snapshot, cutoff: datetime, patience: Patience
+    store: ObjectStore, end: chain.Snapshot, cutoff: datetime, patience: Patience, without: Collection[str]
 ) -> Header | Manifest | None:
-    made = manifests.OnTheWay(store, patience)
+    made = manifests.OnTheWay(store, patience, without)
     with suppress(ObjectNotFound):  # what lies behind was pruned before
         for snapshot in chain.back(store, end, patience):
             if snapshot.header.created_at > cutoff:
@@ -129,6 +136,15 @@ def _base_before(
             if snapshot.header.kind == "base" and snapshot.header.epoch < end.header.epoch:
                 return snapshot.header
     return None
+
+
+def _parts_not_needed(store: ObjectStore, base: Header | Manifest, patience: Patience) -> set[str]:
+    """Parts of its epoch that only bases before it consist of. None while one of its snapshots can't tell its parts."""
+    try:
+        return _parts_before(store, base, patience) - _parts_from(store, base, patience)
+    except Damaged as error:
+        log.warning("no part of epoch %d is deleted: %s", base.epoch, error)
+        return set()
 
 
 def _parts_from(store: ObjectStore, base: Header | Manifest, patience: Patience) -> set[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -183,11 +183,11 @@ class Writer:
             end = chain.follow(self.store, final.link, patience)
             yield from (snapshot.header for snapshot in chain.back(self.store, end, patience))
 
-    def kept(self) -> Iterator[Header | Manifest]:
-        """Every snapshot that is kept, as `chain.kept` has them. Raises StoreError."""
+    def kept(self, without: Collection[str] = ()) -> Iterator[Header | Manifest]:
+        """Every snapshot that is kept, as `chain.kept` has them. Raises StoreError, and Damaged."""
         final, patience = self.state.final, Patience(most_questions=1)
         if final:
-            yield from chain.kept(self.store, chain.follow(self.store, final.link, patience), patience)
+            yield from chain.kept(self.store, chain.follow(self.store, final.link, patience), patience, without)
 
     def put(self, entry: Entry) -> None:
         """Send what an outbox holds, parts first, and see it settled. Raises Fenced.

@@ -246,6 +246,33 @@ def test_a_base_that_cannot_be_read_is_noted_and_holds_up_no_other(
     caplog.clear()
 
 
+@pytest.mark.usefixtures("hurried")
+def test_where_no_image_can_be_read_the_store_fails_and_not_each_of_them(
+    worker: Worker, idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar
+) -> None:
+    """Its other folder, or ring, may still answer."""
+    checks = new_fixity()
+    checks.look()
+    calendar.now += timedelta(days=DAYS / 2)
+    worker.images.fail("get", "unavailable", name=names.IMAGES, times=FOR_GOOD)
+    with pytest.raises(StoreUnavailable):
+        checks.look()
+    assert checks.report.damaged == {}
+
+
+@pytest.mark.usefixtures("hurried")
+def test_of_an_only_image_what_else_is_there_tells(
+    worker: Worker, new_fixity: Callable[[], Fixity], calendar: Calendar, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.commit(worker.stage(b"the only one"))
+    worker.images.fail("get", "unavailable", name=names.IMAGES, times=FOR_GOOD)
+    checks = new_fixity()
+    a_round(checks, calendar)
+    assert [found.kind for found in checks.report.damaged.values()] == ["unreadable"]
+    caplog.clear()
+
+
+@pytest.mark.usefixtures("hurried")
 def test_a_report_that_cannot_be_read_now_is_not_overwritten(
     worker: Worker,
     idents: list[str],
@@ -256,9 +283,32 @@ def test_a_report_that_cannot_be_read_now_is_not_overwritten(
     overwrite(worker, idents[0], b"rotten")
     a_round(new_fixity(), calendar)
     worker.writer.disk.fixity.unlink()
-    worker.images.fail("get", "unavailable", name=names.REPORTS)
+    worker.images.fail("get", "unavailable", times=FOR_GOOD)
     with pytest.raises(StoreUnavailable):
         new_fixity()
+    worker.images.heal()
+    worker.images.fail("get", "unavailable", name=names.REPORTS, times=QUESTIONS)
+    assert set(new_fixity().report.damaged) == {idents[0]}
+    caplog.clear()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_report_that_alone_cannot_be_read_is_begun_anew(
+    worker: Worker,
+    idents: list[str],
+    new_fixity: Callable[[], Fixity],
+    calendar: Calendar,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    a_round(new_fixity(), calendar)
+    worker.images.fail("get", "refused", name=names.REPORTS, times=FOR_GOOD)
+    overwrite(worker, idents[0], b"rotten")
+    again = new_fixity()
+    assert "reports/fixity can't be read" in caplog.text
+    a_round(again, calendar)
+    assert set(again.report.damaged) == {idents[0]}
+    worker.images.heal()
+    worker.writer.disk.fixity.unlink()
     assert set(new_fixity().report.damaged) == {idents[0]}
     caplog.clear()
 

@@ -8,8 +8,7 @@ that, and let nobody read.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TypeVar
@@ -17,8 +16,7 @@ from typing import TypeVar
 from imagerepo.durability.settle import Patience
 from imagerepo.errors import InDoubt, ObjectNotFound, StoreError, StoreRefused, StoreUnavailable
 from imagerepo.store import names
-from imagerepo.store.objects import ObjectStore
-from imagerepo.store.reading import hash_object
+from imagerepo.store.objects import ObjectInfo, ObjectStore
 
 QUESTIONS = 5
 """How often the store is asked one thing, before the object or the store is taken to fail."""
@@ -27,7 +25,7 @@ FOR_NOW = (StoreUnavailable, InDoubt)
 FAILURES = (*FOR_NOW, StoreRefused)
 """A refusal may be of one object, too: of a file that only another user may read, say."""
 OTHERS = 3
-"""Snapshots, and as many images, of which one at least can be read where the store answers."""
+"""Images, or snapshots, of which one at least can be read where the store answers."""
 
 T = TypeVar("T")
 
@@ -39,47 +37,55 @@ class Failing:
     why: str
 
 
-def ask(store: ObjectStore, question: Callable[[], T], patience: Patience) -> T | Failing:
-    """The answer to a question about one object, asked until `patience` ends, and once more when the store answers.
+def ask(store: ObjectStore, name: str, question: Callable[[], T], patience: Patience) -> T | Failing:
+    """The answer to a question about the object `name`, asked until `patience` ends, and once more when others answer.
 
     Raises ObjectNotFound, which is an answer, too, and StoreError where the store itself fails or refuses.
     """
     try:
         return patience.ask(question)
     except FAILURES:
-        see_that_it_answers(store)
+        see_that_it_answers(store, besides=name)
     try:
         return question()  # the store may have failed until a moment ago
     except FAILURES as error:
-        see_that_it_answers(store)
+        see_that_it_answers(store, besides=name)
         return Failing(str(error))
 
 
-def see_that_it_answers(store: ObjectStore) -> None:
-    """Read something that is there: the report of fixity; without one, any of some others. Raises StoreError."""
-    with suppress(ObjectNotFound):
-        hash_object(store, names.FIXITY, newest=True)
-        return
-    failed: StoreError | None = None
-    for name in _others(store):
-        try:
-            _read_a_byte(store, name)
-        except ObjectNotFound:
-            continue
-        except FAILURES as error:
-            failed = error
-        else:
-            return
-    if failed:
-        raise failed
+def see_that_it_answers(store: ObjectStore, *, besides: str = "") -> None:
+    """Read something that is there: one of a few images, or where there are no others, of the rest. Raises StoreError.
+
+    Images first, as these may fail together, all lying in one folder or on one ring, while the rest can be read.
+    """
+    for witnesses in (_images(store), _others(store)):
+        failed: StoreError | None = None
+        for name in witnesses:
+            try:
+                if name != besides:
+                    _read_a_byte(store, name)
+                    return
+            except ObjectNotFound:
+                continue
+            except FAILURES as error:
+                failed = error
+        if failed:
+            raise failed
+
+
+def _images(store: ObjectStore) -> Iterator[str]:
+    """A few that are listed, from anywhere: what lies beside one that fails may fail as well."""
+    anywhere = names.base(f"{random.getrandbits(256):064x}")
+    return _a_few(chain(store.list(names.IMAGES, after=anywhere), store.list(names.IMAGES)))
 
 
 def _others(store: ObjectStore) -> Iterator[str]:
-    """A few that are listed: from anywhere among the images, as what lies beside one that fails may fail as well."""
-    anywhere = names.base(f"{random.getrandbits(256):064x}")
-    images = chain(store.list(names.IMAGES, after=anywhere), store.list(names.IMAGES))
-    for listing in (store.list(names.DB), images):
-        yield from islice((info.name for info in listing if info.size), OTHERS)
+    return chain([names.FIXITY], _a_few(store.list(names.DB)))
+
+
+def _a_few(listing: Iterable[ObjectInfo]) -> Iterator[str]:
+    """Of one that fails too, and is asked about, there is one more."""
+    return islice((info.name for info in listing if info.size), OTHERS + 1)
 
 
 def _read_a_byte(store: ObjectStore, name: str) -> None:

@@ -10,6 +10,7 @@ reads. The database is not written. No truth rests on the object: with an older 
 from __future__ import annotations
 
 import io
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +43,8 @@ AGAIN_AT_ONCE = 100
 NOTE_SECONDS = 1.0
 """How long what was found may wait to be noted: with thousands of damaged bases that takes a tenth of it."""
 
+log = logging.getLogger(__name__)
+
 _ONCE = Patience(most_questions=1)
 
 Now: TypeAlias = Callable[[], datetime]
@@ -54,7 +57,8 @@ def _utc_now() -> datetime:
 class Fixity:
     """Checks bases at the pace that `days` asks for. One process of a data folder at a time has one.
 
-    Making one raises StoreError where the store can't be asked for its report: that must not be overwritten.
+    Making one raises StoreError where the store can't be asked for its report: that must not be overwritten, unless it
+    alone can't be read.
     A look takes up to AT_ONCE bases that are due; a process that was away catches up look by look. When `stop` is set
     it ends, with Stopped.
     """
@@ -71,11 +75,18 @@ class Fixity:
         self._store, self._disk, self._now = store, disk, now
         self._patience = Patience(stop=stop, most_questions=QUESTIONS)
         self._length = timedelta(days=days)
-        begun = damage.learn(disk, store)
+        begun = self._learn()
         self._round, self._last, self._told = begun.round, begun.last, begun.damaged
         self._saved = now()
         self._looked_again = self._saved - timedelta(seconds=2 * AGAIN_SECONDS)
         self._to_ask_after: list[str] = []
+
+    def _learn(self) -> Report:
+        found = ask(self._store, names.FIXITY, lambda: damage.learn(self._disk, self._store), self._patience)
+        if isinstance(found, Failing):
+            log.error("%s can't be read, and is begun anew from what this disk knows: %s", names.FIXITY, found.why)
+            return damage.known(self._disk)
+        return found
 
     @property
     def report(self) -> Report:
@@ -166,7 +177,7 @@ def _look_at(store: ObjectStore, ident: str, patience: Patience, now: Now) -> tu
     name = names.base(ident)
     with step("fixity.check"):
         try:
-            answer = ask(store, lambda: hash_object(store, name, newest=True), patience)
+            answer = ask(store, name, lambda: hash_object(store, name, newest=True), patience)
         except ObjectNotFound:
             if not rows.merged([ident]):
                 return None, 0  # purged this moment, and perhaps staged again

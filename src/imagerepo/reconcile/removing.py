@@ -85,8 +85,9 @@ def _stage(
 def _why_kept(service: Service, ident: str) -> Outcome | None:
     """None where its base is lost."""
     patience = Patience(stop=service.stop, most_questions=QUESTIONS)
+    name = names.base(ident)
     try:
-        answer = ask(service.store, lambda: service.store.stat(names.base(ident), newest=True), patience)
+        answer = ask(service.store, name, lambda: service.store.stat(name, newest=True), patience)
     except ObjectNotFound:
         return None
     return Outcome.FAILED if isinstance(answer, Failing) else Outcome.PROTECTED

@@ -157,7 +157,7 @@ class Survey:
             if hash_object(self._store, name)[0] == row.ident:
                 return None
         try:
-            found = ask(self._store, lambda: hash_object(self._store, name, newest=True), self._patience)
+            found = ask(self._store, name, lambda: hash_object(self._store, name, newest=True), self._patience)
         except ObjectNotFound:
             return self._look(row)
         if isinstance(found, Failing):
@@ -166,7 +166,7 @@ class Survey:
 
     def _stat(self, name: str) -> ObjectInfo | Failing | None:
         try:
-            return ask(self._store, lambda: self._store.stat(name, newest=True), self._patience)
+            return ask(self._store, name, lambda: self._store.stat(name, newest=True), self._patience)
         except ObjectNotFound:
             return None
 

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,6 +108,18 @@ def view(store: ObjectStore, snapshot: chain.Snapshot, revision: int | None = No
         restore.build(store, snapshot, database, PATIENCE)
         with closing(sqlite3.connect(database)) as connection:
             return _read(connection, head)
+
+
+def removed_by(store: ObjectStore, end: chain.Snapshot, key: str) -> frozenset[str]:
+    """What a session of purge or reconcile removed, by the record that brought it: history may have ended since."""
+    bringing = end
+    number = view(store, end).log.index(key) + 1
+    with suppress(ObjectNotFound):  # those behind were pruned
+        for snapshot in chain.back(store, end, PATIENCE):
+            if snapshot.header.head_after < number:
+                break
+            bringing = snapshot
+    return view(store, bringing).removals[key]
 
 
 def without_base(store: ObjectStore, idents: Iterable[str]) -> set[str]:

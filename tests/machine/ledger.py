@@ -85,11 +85,6 @@ class Ledger:
         self._not_live(told)
         told.over = True
 
-    def learn(self, view: View) -> None:
-        """Take down what the service itself removed, while the rows still say it."""
-        for key, idents in view.removals.items():
-            self.removals.setdefault(key, idents)
-
     def forgotten(self, ident: str) -> None:
         """A purge was answered: no open session has the image staged any more."""
         self.purged.add(ident)

@@ -270,14 +270,16 @@ class World:
         lost = self.ledger.lost
         for ident in lost.keys() - chains.without_base(self.objects, lost):
             del lost[ident]
-        end, missing = chains.end(self.objects), set[str]()
+        before, end, missing = None, chains.end(self.objects), set[str]()
         while end:
             self.found = chains.view(self.objects, end)
             missing = chains.without_base(self.objects, self.found.referred) - lost.keys()
             before, end = end, chains.end(self.objects)
             if not missing or end is None or end.link == before.link:
                 break
-        self.ledger.learn(self.found)
+        for key in self.found.removals.keys() - self.ledger.removals.keys():
+            assert before is not None
+            self.ledger.removals[key] = chains.removed_by(self.objects, before, key)
         assert not missing, f"the bases of {missing} are lost"
 
     def close(self) -> None:

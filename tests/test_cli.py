@@ -34,6 +34,11 @@ def test_every_command_has_help(command: str) -> None:
     assert "<bool>" not in result.output
 
 
+def test_help_fills_the_terminal_whatever_lines_its_source_has() -> None:
+    told = CliRunner().invoke(app, ["drill", "--help"], env={"COLUMNS": "80"}).output
+    assert "IMAGEREPO_DATA_DIR the folder of a server that runs, /readyz tells of the" in told
+
+
 def test_an_unknown_command_is_wrong_use(new_server: NewServer) -> None:
     assert new_server().command("frobnicate").returncode == 2
 

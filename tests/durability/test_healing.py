@@ -11,6 +11,7 @@ import pytest
 from imagerepo.durability import bases, chain, healing, manifests
 from imagerepo.durability.settle import Patience
 from imagerepo.durability.upkeep import Upkeep
+from imagerepo.durability.writer import Writer
 from imagerepo.errors import Damaged
 from imagerepo.sessions import lane
 from imagerepo.testing.faulty import FaultyStore
@@ -76,6 +77,24 @@ def test_a_base_on_demand_heals_at_once(new_node: NewNode, store: FaultyStore, h
     harm(node, store, how, behind=0)
     _, made = lane.base(node.writer)
     assert made
+    assert healing.noted(node.writer.disk) is None
+    node.lose_disk()
+    assert_restored(new_node, A, B, C)
+
+
+@pytest.mark.parametrize("how", HARMS)
+@pytest.mark.parametrize("ask", [lane.base, lane.snapshot])
+def test_so_does_whatever_snapshot_is_asked_for_where_nothing_has_changed(
+    new_node: NewNode, store: FaultyStore, how: str, ask: Callable[[Writer], tuple[object, bool]]
+) -> None:
+    node = new_node().start()
+    three_commits(node)
+    lane.snapshot(node.writer)
+    assert lane.snapshot(node.writer)[1] is False
+    harm(node, store, how, behind=0)
+    assert ask(node.writer)[1]
+    assert newest(node, store).header.kind == "base"
+    lane.base(node.writer)
     assert healing.noted(node.writer.disk) is None
     node.lose_disk()
     assert_restored(new_node, A, B, C)

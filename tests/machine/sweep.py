@@ -25,13 +25,15 @@ BY_CHANCE = (
     "reconcile.plan/store.get db",
     "reconcile.plan/store.stat db",
     "base.build/file.unlink",
+    "snapshot.cut/file.unlink",
     "commit.upload/file.write .json",
     "commit.upload/store.get images",
 )
 """Parts of the names of failpoints that only a race, or trouble at one moment, passes: not sought here.
 
 What a plan finds of older epochs is sought with the drifts (tests/reconcile/drifts), whose records come too late. A
-base has something to tidy up only after one that died; a commit reads back only what fixity found damaged before.
+base has something to tidy up only after one that died, and in the lane another worker heals the chain at once, perhaps
+before it is armed; a commit reads back only what fixity found damaged before.
 """
 
 OF_REPAIRS = ("reconcile.", "purge.", "fixity.")
@@ -47,6 +49,7 @@ DOUBTS: tuple[Trouble, ...] = (
     ("stat", "unavailable", names.EPOCHS, 1),
     ("stat", "unavailable", names.DB, 1),
     ("put", "unavailable", names.IMAGES, 1),
+    ("list", "unavailable", names.DB, 1),
 )
 PASSED_IN_DOUBT = (".json", "/store.get ", "/store.stat epochs")
 """Parts of the names of failpoints that whoever is in doubt passes: it reads back, notes the trouble, looks again."""
@@ -192,6 +195,7 @@ def _takes_down_with_a_derivative(machine: Machine) -> None:
 def _commits_and_orders(machine: Machine) -> Iterator[Act]:
     yield lambda: machine.two_change_one_picture_and_commit(picture=0, title="A", number=0)
     yield lambda: machine.the_chain_is_damaged_and_healed(behind=1, lost=False, number=0)
+    yield lambda: _dies_in_a_cut(machine)
     yield machine.a_kept_disk_heals_what_was_damaged
     yield lambda: machine.stages(client=2, changes=[("stage", 1, "A"), ("describe", 1, "B")], number=0, stale=False)
     yield lambda: machine.aborts(client=2, number=0)
@@ -204,6 +208,12 @@ def _commits_and_orders(machine: Machine) -> Iterator[Act]:
     for prefix in ("images/", "db/"):
         yield lambda: machine.a_store_recovers_from_a_doubt(client=3, number=0, fault="cut-before", prefix=prefix)  # noqa: B023
     yield lambda: machine.a_worker_dies_in_doubt(client=3, number=0, fault="late", recovers=True, wait="wait=9")
+
+
+def _dies_in_a_cut(machine: Machine) -> None:
+    """The next one has something to tidy up."""
+    _arm(machine, "snapshot.cut/file.write part/after")
+    machine.the_chain_is_damaged_and_healed(behind=0, lost=False, number=0)
 
 
 def _arm(machine: Machine, failpoint: str) -> None:

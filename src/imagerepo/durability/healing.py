@@ -38,13 +38,16 @@ def noted(disk: Disk) -> Unrestorable | None:
         return None
 
 
-def note(disk: Disk, error: Damaged, end: int) -> None:
-    """The chain can't be restored up to its record `end`: let the next one be a base.
+def note(disk: Disk, error: Damaged, end: int | None = None) -> None:
+    """The chain can't be restored up to its record `end`, or the last that is final: let the next one be a base.
 
     Unless it is to be, or has been since; where a restore up to that one fails, it did not help.
     """
     before, state = noted(disk), disk.state()
-    if (before and (before.base is None or end < before.base)) or state is None or state.final is None:
+    if state is None or state.final is None:
+        return
+    end = state.final.sequence if end is None else end
+    if before and (before.base is None or end < before.base):
         return
     log.error("the chain can't be restored; the next record will be a base: %s", error)
     _save(disk, Unrestorable(noted_at=datetime.now(UTC), why=str(error), sequence=state.final.sequence))

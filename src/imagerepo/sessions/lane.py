@@ -93,11 +93,14 @@ def ship_staged(writer: Writer, since: str) -> None:
 
 
 def snapshot(writer: Writer) -> tuple[Header, bool]:
-    """The newest snapshot, and whether it was made now: not if nothing changed since the last."""
+    """The newest snapshot, and whether it was made now: not if nothing changed since the last, and that can be read."""
     with writer.lane():
         _finish_earlier(writer)
         if not writer.changed():
-            return next(writer.snapshots()), False
+            try:
+                return next(writer.snapshots()), False
+            except Damaged as error:
+                healing.note(writer.disk, error)
         return _ship(writer), True
 
 

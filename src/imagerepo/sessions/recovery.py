@@ -112,8 +112,8 @@ def start(
     Spool(disk.spool).clear(_staged_keys())
     tally.clear(disk.workers)
     disk.save_state(taken.state(epoch, writer_id))
-    if taken.harm and taken.final:
-        healing.note(disk, taken.harm, taken.final.sequence)
+    if taken.harm:
+        healing.note(disk, taken.harm)
     _open_epoch(writer)
     if taken.final is not None:
         _learn_of_damage(disk, store or open_store(config.resolved_store_url, config=config), snapshots)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -56,6 +56,14 @@ def new_fixity(worker: Worker, calendar: Calendar) -> Callable[[], Fixity]:
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two questions no time passes."""
     monkeypatch.setattr(settle, "FIRST_PAUSE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def errors_are_told(new_worker: Callable[[], Worker], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """In the log, and that is right: otherwise the end of the workers sees to it that there is none."""
+    yield
+    assert [record for record in caplog.get_records("call") if record.levelname == "ERROR"]
+    caplog.get_records("call").clear()
 
 
 def overwrite(worker: Worker, ident: str, content: bytes) -> None:
@@ -138,12 +146,9 @@ def test_a_damaged_base_is_known_until_it_is_whole_again(
     assert set(checks.report.damaged) == {missing}
 
 
+@pytest.mark.usefixtures("errors_are_told")
 def test_it_goes_on_where_it_was_after_the_loss_of_the_disk(
-    worker: Worker,
-    idents: list[str],
-    new_fixity: Callable[[], Fixity],
-    calendar: Calendar,
-    caplog: pytest.LogCaptureFixture,
+    worker: Worker, idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar
 ) -> None:
     overwrite(worker, idents[0], b"rotten")
     checks = new_fixity()
@@ -156,15 +161,14 @@ def test_it_goes_on_where_it_was_after_the_loss_of_the_disk(
     half = [ident for ident in idents if ident < "8"]
     assert again.report.round is not None and again.report.round.checked == len(half)
     assert set(again.report.damaged) == {idents[0]}
-    caplog.clear()
 
 
-def test_of_one_byte_no_bytes_are_told(worker: Worker, idents: list[str], caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.usefixtures("errors_are_told")
+def test_of_one_byte_no_bytes_are_told(worker: Worker, idents: list[str]) -> None:
     overwrite(worker, idents[0], b"?")
     judge(worker.images, worker.writer.disk, [idents[0]])
     found = damage.of(worker.writer.disk, idents[0])
     assert found is not None and " has 1 byte with the SHA-256 " in found.detail
-    caplog.clear()
 
 
 def test_what_is_staged_and_not_yet_in_the_store_is_not_missed(worker: Worker) -> None:
@@ -223,15 +227,10 @@ def test_a_store_that_fails_until_a_moment_ago_damages_nothing(
     assert checks.report.damaged == {}
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("hurried", "errors_are_told")
 @pytest.mark.parametrize("fault", ["unavailable", "refused", "truncated"])
 def test_a_base_that_cannot_be_read_is_noted_and_holds_up_no_other(
-    worker: Worker,
-    idents: list[str],
-    new_fixity: Callable[[], Fixity],
-    calendar: Calendar,
-    caplog: pytest.LogCaptureFixture,
-    fault: Fault,
+    worker: Worker, idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar, fault: Fault
 ) -> None:
     worker.images.fail("get", fault, name=names.base(idents[5]), times=FOR_GOOD)
     checks = new_fixity()
@@ -243,7 +242,6 @@ def test_a_base_that_cannot_be_read_is_noted_and_holds_up_no_other(
     calendar.now += A_WHILE
     checks.look()
     assert checks.report.damaged == {}
-    caplog.clear()
 
 
 @pytest.mark.usefixtures("hurried")
@@ -260,25 +258,20 @@ def test_where_no_image_can_be_read_the_store_fails_and_not_each_of_them(
     assert checks.report.damaged == {}
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("hurried", "errors_are_told")
 def test_of_an_only_image_what_else_is_there_tells(
-    worker: Worker, new_fixity: Callable[[], Fixity], calendar: Calendar, caplog: pytest.LogCaptureFixture
+    worker: Worker, new_fixity: Callable[[], Fixity], calendar: Calendar
 ) -> None:
     worker.commit(worker.stage(b"the only one"))
     worker.images.fail("get", "unavailable", name=names.IMAGES, times=FOR_GOOD)
     checks = new_fixity()
     a_round(checks, calendar)
     assert [found.kind for found in checks.report.damaged.values()] == ["unreadable"]
-    caplog.clear()
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("hurried", "errors_are_told")
 def test_a_report_that_cannot_be_read_now_is_not_overwritten(
-    worker: Worker,
-    idents: list[str],
-    new_fixity: Callable[[], Fixity],
-    calendar: Calendar,
-    caplog: pytest.LogCaptureFixture,
+    worker: Worker, idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar
 ) -> None:
     overwrite(worker, idents[0], b"rotten")
     a_round(new_fixity(), calendar)
@@ -289,10 +282,9 @@ def test_a_report_that_cannot_be_read_now_is_not_overwritten(
     worker.images.heal()
     worker.images.fail("get", "unavailable", name=names.REPORTS, times=QUESTIONS)
     assert set(new_fixity().report.damaged) == {idents[0]}
-    caplog.clear()
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("hurried", "errors_are_told")
 def test_a_report_that_alone_cannot_be_read_is_begun_anew(
     worker: Worker,
     idents: list[str],
@@ -310,15 +302,11 @@ def test_a_report_that_alone_cannot_be_read_is_begun_anew(
     worker.images.heal()
     worker.writer.disk.fixity.unlink()
     assert set(new_fixity().report.damaged) == {idents[0]}
-    caplog.clear()
 
 
+@pytest.mark.usefixtures("errors_are_told")
 def test_of_thousands_that_are_damaged_a_part_is_asked_after_at_once_and_checking_goes_on(
-    worker: Worker,
-    idents: list[str],
-    new_fixity: Callable[[], Fixity],
-    calendar: Calendar,
-    caplog: pytest.LogCaptureFixture,
+    worker: Worker, idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar
 ) -> None:
     lost = damage.Damage(kind="missing", found_at=calendar.now, detail="of an image that was purged")
     others = [f"{number:064x}" for number in range(AGAIN_AT_ONCE)]
@@ -332,16 +320,15 @@ def test_of_thousands_that_are_damaged_a_part_is_asked_after_at_once_and_checkin
     read = [name for op, name in worker.images.calls if op == "get"]
     assert read == [names.base(ident) for ident in [*idents, *idents[:AT_ONCE]]]
     assert checks.report.damaged == {}
-    caplog.clear()
 
 
+@pytest.mark.usefixtures("errors_are_told")
 def test_what_a_look_finds_is_noted_at_once(
     worker: Worker,
     idents: list[str],
     new_fixity: Callable[[], Fixity],
     calendar: Calendar,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The whole report is written anew: with thousands in it that takes a while."""
     monkeypatch.setattr(fixity, "NOTE_SECONDS", 60.0)
@@ -354,7 +341,6 @@ def test_what_a_look_finds_is_noted_at_once(
     checks.look()
     assert len(checks.report.damaged) == AT_ONCE
     assert len(written) == 2, "once with what was found, and once to be saved"
-    caplog.clear()
 
 
 def watched(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
@@ -369,12 +355,9 @@ def watched(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return written
 
 
+@pytest.mark.usefixtures("errors_are_told")
 def test_what_this_disk_and_the_store_know_is_put_together(
-    worker: Worker,
-    idents: list[str],
-    new_fixity: Callable[[], Fixity],
-    calendar: Calendar,
-    caplog: pytest.LogCaptureFixture,
+    worker: Worker, idents: list[str], new_fixity: Callable[[], Fixity], calendar: Calendar
 ) -> None:
     overwrite(worker, idents[0], b"rotten")
     a_round(new_fixity(), calendar)
@@ -382,4 +365,3 @@ def test_what_this_disk_and_the_store_know_is_put_together(
     overwrite(worker, idents[1], b"rotten too")
     judge(worker.images, worker.writer.disk, [idents[1]])
     assert set(new_fixity().report.damaged) == {idents[0], idents[1]}
-    caplog.clear()

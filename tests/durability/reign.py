@@ -16,7 +16,7 @@ from imagerepo.durability.locks import exclusive
 from imagerepo.durability.records import Header
 from imagerepo.durability.restore import unseen
 from imagerepo.durability.settle import Patience
-from imagerepo.durability.state import Disk, Weight
+from imagerepo.durability.state import Disk
 from imagerepo.durability.writer import Writer
 from imagerepo.store.objects import ObjectStore
 
@@ -42,7 +42,7 @@ class Reign:
         taken = takeover.take_over(self.disk, self.store, end, ONCE, unseen)
         self._keeper = taken.keeper
         self._keeper.execute("CREATE TABLE IF NOT EXISTS t (a INTEGER PRIMARY KEY, b)")
-        self.disk.save_state(taken.state(epoch, writer_id).model_copy(update={"weight": Weight()}))
+        self.disk.save_state(taken.state(epoch, writer_id))
         self.writer = Writer(self.disk, self.store)
         self.revision = end.header.head_after if end else 0
         self._ship(self.revision)

@@ -20,6 +20,7 @@ from imagerepo.store import names
 from imagerepo.store.backends import open_memory
 from imagerepo.store.objects import ObjectReader
 from imagerepo.testing.faulty import FaultyStore
+from tests.durability.damaging import damage
 from tests.durability.reign import ONCE, Reign, rows
 
 
@@ -48,13 +49,6 @@ class Restoring:
 @pytest.fixture
 def restore(reign: Reign, tmp_path: Path) -> Restoring:
     return Restoring(reign, tmp_path)
-
-
-def damage(reign: Reign, name: str) -> None:
-    with reign.store.get(name) as reader:
-        content = bytearray(reader.read())
-    content[-1] ^= 1
-    reign.store.put(name, io.BytesIO(content), media_type="x/y")
 
 
 def test_the_newest_up_to_a_revision_and_a_moment(reign: Reign, restore: Restoring) -> None:
@@ -87,7 +81,7 @@ def test_each_revision_of_a_group_commit_can_be_had(reign: Reign, restore: Resto
 
 def test_a_damaged_record_is_named_and_never_passed_over_silently(reign: Reign, restore: Restoring) -> None:
     headers = [reign.commit() for _ in range(4)]
-    damage(reign, headers[2].name)
+    damage(reign.store, headers[2].name, last=True)
     with pytest.raises(Damaged, match=rf"{headers[2].name} .*--to-last-good"):
         restore()
     assert not restore.database.exists()
@@ -102,7 +96,7 @@ def test_a_missing_record_too(reign: Reign, restore: Restoring) -> None:
     after = reign.commit()
     reign.store.delete([headers[2].name])
     assert restore() == [1, 2, 3, 4, 5], "what a base stands in for is not missed"
-    damage(reign, after.name)
+    damage(reign.store, after.name, last=True)
     assert restore(to_last_good=True) == [1, 2, 3, 4]
 
 
@@ -137,7 +131,7 @@ def test_a_damaged_background_base_costs_nothing(reign: Reign, restore: Restorin
     reign.commit()
     newer = bases.make(reign.writer)
     reign.commit()
-    damage(reign, newer.parts[0].name)
+    damage(reign.store, newer.parts[0].name, last=True)
     with pytest.raises(Damaged, match=newer.parts[0].name):
         restore()
     assert restore(to_last_good=True) == [1, 2, 3]
@@ -187,7 +181,7 @@ def test_with_an_epochs_first_record_gone_the_last_of_the_epoch_before_is_taken(
     reign.start()
     opening = reign.last().header
     reign.commit()
-    damage(reign, opening.name)
+    damage(reign.store, opening.name, last=True)
     assert restore(to_last_good=True) == [1]
     assert opening.name in restore.told[0]
 
@@ -217,7 +211,7 @@ def test_a_late_record_of_a_fenced_writer_is_not_taken_for_what_the_next_start_r
 def test_where_nothing_is_whole_it_says_so(reign: Reign, restore: Restoring) -> None:
     reign.commit()
     opening = names.record(1, reign.writer.state.writer, 0)
-    damage(reign, opening)
+    damage(reign.store, opening, last=True)
     with pytest.raises(Damaged, match=opening):
         restore(to_last_good=True)
     assert not restore.database.exists()
@@ -225,14 +219,14 @@ def test_where_nothing_is_whole_it_says_so(reign: Reign, restore: Restoring) -> 
 
 def test_an_older_revision_is_had_though_a_newer_record_is_damaged(reign: Reign, restore: Restoring) -> None:
     headers = [reign.commit() for _ in range(4)]
-    damage(reign, headers[3].name)
+    damage(reign.store, headers[3].name, last=True)
     assert restore(revision=2, to_last_good=True) == [1, 2]
 
 
 def test_a_failed_restore_leaves_the_file_that_was_there(reign: Reign, restore: Restoring) -> None:
     header = reign.commit()
     assert restore() == [1]
-    damage(reign, header.name)
+    damage(reign.store, header.name, last=True)
     with pytest.raises(Damaged):
         restore()
     assert rows(restore.database) == [1]

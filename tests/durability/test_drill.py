@@ -17,6 +17,7 @@ from imagerepo.errors import Fenced
 from imagerepo.sessions import lane
 from imagerepo.store import names
 from imagerepo.testing.faulty import FaultyStore
+from tests.durability.damaging import damage
 from tests.durability.node import Node
 from tests.waiting import until
 
@@ -32,13 +33,6 @@ def stored(store: FaultyStore, content: bytes) -> str:
     ident = hashlib.sha256(content).hexdigest()
     put(store, names.base(ident), content)
     return ident
-
-
-def damage(store: FaultyStore, name: str) -> None:
-    with store.get(name) as reader:
-        content = bytearray(reader.read())
-    content[len(content) // 2] ^= 1
-    put(store, name, bytes(content))
 
 
 def drilled(node: Node, sample: int = drill.SAMPLE) -> drill.Result:

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from imagerepo.durability import bases, chain_end, epochs, retention
-from imagerepo.durability.restore import around_damaged_bases
+from imagerepo.durability.restore import find_end
 from imagerepo.errors import Damaged, Fenced, StoreError
 from imagerepo.store import names
 from imagerepo.store.door import Door
@@ -114,7 +114,7 @@ def test_without_a_damaged_manifest_no_gap_is_taken_for_the_end_wherever_a_pruni
     told: list[str] = []
     before = epochs.first_unclaimed(store, ONCE)
     try:
-        found = around_damaged_bases(lambda without: chain_end.find(store, before, ONCE, without), told.append)
+        found = find_end(store, before, ONCE, told.append)
     except Damaged as error:
         assert at and error.name == manifest.name
     else:
@@ -135,7 +135,7 @@ def test_nor_is_an_older_epochs_record_where_the_opening_record_is_gone(tmp_path
     before = epochs.first_unclaimed(store, ONCE)
     store.list = lambda prefix, **_: iter(())
     with pytest.raises(Damaged, match=manifest.name):
-        around_damaged_bases(lambda without: chain_end.find(store, before, ONCE, without), print)
+        find_end(store, before, ONCE, print)
     reign.close()
 
 

@@ -12,6 +12,7 @@ from imagerepo.errors import Damaged, Fenced
 from imagerepo.sessions.models import State
 from imagerepo.store import names
 from imagerepo.testing.faulty import FaultyStore
+from tests.durability.damaging import damage
 from tests.durability.node import A, B, C, NewNode, Node
 from tests.durability.test_checks import cutting_badly
 from tests.durability.test_takeover import die_at_next_put
@@ -22,13 +23,6 @@ ONCE = Patience(most_questions=1)
 @pytest.fixture
 def told() -> list[str]:
     return []
-
-
-def damage(store: FaultyStore, name: str) -> None:
-    with store.get(name) as reader:
-        content = bytearray(reader.read())
-    content[len(content) // 2] ^= 1
-    store.put(name, io.BytesIO(bytes(content)), media_type="x/y")
 
 
 def final(node: Node) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from itertools import islice
 
@@ -15,6 +14,7 @@ from imagerepo.durability.writer import Writer
 from imagerepo.errors import Damaged
 from imagerepo.sessions import lane
 from imagerepo.testing.faulty import FaultyStore
+from tests.durability.damaging import damage
 from tests.durability.node import A, B, C, D, NewNode, Node
 from tests.waiting import until
 
@@ -31,10 +31,7 @@ def harm(node: Node, store: FaultyStore, how: str, behind: int) -> str:
     if how == "lost":
         store.delete([name])
     else:
-        with store.get(name) as reader:
-            content = bytearray(reader.read())
-        content[-1] ^= 1
-        store.put(name, io.BytesIO(bytes(content)), media_type="x/y")
+        damage(store, name, last=True)
     return name
 
 

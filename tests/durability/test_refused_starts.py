@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
 
 from imagerepo.durability import chain
@@ -13,6 +11,7 @@ from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.memory import MemoryStore
 from imagerepo.testing.faulty import FaultyStore
+from tests.durability.damaging import damage
 from tests.durability.node import A, B, C, NewNode, Node
 
 
@@ -74,10 +73,7 @@ def test_a_damaged_chain_is_named_and_nothing_is_served(node: Node, store: Fault
     node.commit(A)
     headers = list(node.writer.snapshots())
     name = headers[0].name if what == "record" else headers[-1].parts[0].name
-    with store.get(name) as reader:
-        content = bytearray(reader.read())
-    content[len(content) // 2] ^= 1
-    store.put(name, io.BytesIO(content), media_type="x/y")
+    damage(store, name)
     node.lose_disk()
     with pytest.raises(Damaged, match=name):
         node.start()

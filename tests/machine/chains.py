@@ -110,10 +110,12 @@ def view(store: ObjectStore, snapshot: chain.Snapshot, revision: int | None = No
             return _read(connection, head)
 
 
-def removed_by(store: ObjectStore, end: chain.Snapshot, key: str) -> frozenset[str]:
-    """What a session of purge or reconcile removed, by the record that brought it: history may have ended since."""
+def removed_by(store: ObjectStore, end: chain.Snapshot, number: int, key: str) -> frozenset[str]:
+    """What a session of purge or reconcile removed, which became the revision `number`.
+
+    By the record that brought it: history may have ended since.
+    """
     bringing = end
-    number = view(store, end).log.index(key) + 1
     with suppress(ObjectNotFound):  # those behind were pruned
         for snapshot in chain.back(store, end, PATIENCE):
             if snapshot.header.head_after < number:

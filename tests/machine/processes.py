@@ -161,9 +161,8 @@ class Process:
                 answer.set_exception(result)
             else:
                 answer.set_result(result)
-        self._ended(
-            int(BIRTH_SECONDS * 1000)
-        )  # its end of the pipe closes a little earlier, and Gone says that it is dead
+        # Its end of the pipe closes a little earlier, and Gone says that it is dead.
+        self._ended(int(BIRTH_SECONDS * 1000))
         with self._lock:
             self._gone = True
             lost, self._waiting = list(self._waiting.values()), {}

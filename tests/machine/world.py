@@ -279,7 +279,8 @@ class World:
                 break
         for key in self.found.removals.keys() - self.ledger.removals.keys():
             assert before is not None
-            self.ledger.removals[key] = chains.removed_by(self.objects, before, key)
+            number = self.found.log.index(key) + 1
+            self.ledger.removals[key] = chains.removed_by(self.objects, before, number, key)
         assert not missing, f"the bases of {missing} are lost"
 
     def close(self) -> None:

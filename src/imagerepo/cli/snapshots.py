@@ -13,7 +13,7 @@ from imagerepo.cli.commands import Commands
 from imagerepo.cli.folder import Claim, writer
 from imagerepo.cli.output import AsJson, byte_progress, note, patience, show, show_one
 from imagerepo.config import Config
-from imagerepo.durability import chain, chain_end, epochs, restore, retention
+from imagerepo.durability import chain, epochs, restore, retention
 from imagerepo.durability.settle import Patience
 from imagerepo.store.backends import open_store
 from imagerepo.store.objects import ObjectInfo, ObjectStore
@@ -54,8 +54,7 @@ def list_snapshots(as_json: AsJson = False) -> None:
     """List the snapshots in the store, newest first. Needs no data folder and claims nothing."""
     config = boot()
     store, asking = open_store(config.resolved_snapshot_url, config=config, reading=True), patience()
-    before = epochs.first_unclaimed(store, asking)
-    end = restore.around_damaged_bases(lambda without: chain_end.find(store, before, asking, without), note)
+    end = restore.find_end(store, epochs.first_unclaimed(store, asking), asking, note)
     rows = restore.around_damaged_bases(lambda without: _kept(store, end, asking, without), note) if end else []
     show(rows, as_json=as_json, empty=f"no snapshots yet in {config.snapshot_place}")
 
@@ -91,6 +90,5 @@ def prune(
 
 def _may_go(config: Config, cutoff: datetime, abandoned: datetime) -> tuple[ObjectInfo, ...]:
     store, asking = open_store(config.resolved_snapshot_url, config=config, reading=True), patience()
-    before = epochs.first_unclaimed(store, asking)
-    end = restore.around_damaged_bases(lambda without: chain_end.find(store, before, asking, without), note)
+    end = restore.find_end(store, epochs.first_unclaimed(store, asking), asking, note)
     return retention.plan(store, end, cutoff, asking, abandoned=abandoned).objects if end else ()

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from imagerepo.catalogue import soundness
-from imagerepo.durability import chain_end, epochs, restore
+from imagerepo.durability import epochs, restore
 from imagerepo.durability.bases import Restored, restored_beside
 from imagerepo.durability.fetching import Progress, unseen
 from imagerepo.durability.records import Frozen
@@ -109,9 +109,7 @@ def newest(
     Raises DurabilityError where there is nothing, NoRoom, and Damaged.
     """
     before, passed_over = epochs.first_unclaimed(store, patience), list[str]()
-    end = restore.around_damaged_bases(
-        lambda without: chain_end.find(store, before, patience, without), passed_over.append
-    )
+    end = restore.find_end(store, before, patience, passed_over.append)
     if end is None:
         raise DurabilityError(f"{place} holds no snapshot: is its URL right?")
     with restored_beside(store, end, folder, patience, progress) as found:

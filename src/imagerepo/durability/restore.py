@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from imagerepo.durability import chain, manifests
+from imagerepo.durability import chain, chain_end, manifests
 from imagerepo.durability.checks import check_header, quick_check
 from imagerepo.durability.fetching import Base, Progress, fetch, unchanged, unseen
 from imagerepo.durability.overlay import Overlay
@@ -136,6 +136,13 @@ def around_damaged_bases(attempt: Callable[[frozenset[str]], T], tell: Callable[
                 raise first from None
             tell(f"{error}; the base before it is used")
             without |= {error.name}
+
+
+def find_end(
+    store: ObjectStore, before: int, patience: Patience, tell: Callable[[str], object]
+) -> chain.Snapshot | None:
+    """As `chain_end.find`, without the manifests that are found damaged; `tell` hears of each."""
+    return around_damaged_bases(lambda without: chain_end.find(store, before, patience, without), tell)
 
 
 def is_background_base(error: Damaged) -> bool:

@@ -84,7 +84,7 @@ def _others(store: ObjectStore) -> Iterator[str]:
 
 
 def _a_few(listing: Iterable[ObjectInfo]) -> Iterator[str]:
-    """Of one that fails too, and is asked about, there is one more."""
+    """One more than is asked for: what is asked about may be among them."""
     return islice((info.name for info in listing if info.size), OTHERS + 1)
 
 

@@ -22,7 +22,7 @@ from django.db import DatabaseError, connection
 
 from imagerepo.catalogue.models import Head
 from imagerepo.config import Config
-from imagerepo.durability import chain_end, damage, epochs, healing, restore, takeover
+from imagerepo.durability import damage, epochs, healing, restore, takeover
 from imagerepo.durability.fetching import Progress
 from imagerepo.durability.gate import write
 from imagerepo.durability.locks import FileLock, acquire
@@ -99,9 +99,7 @@ def start(
         )
     with epochs.reading(snapshots, epoch, patience):
         try:
-            end = restore.around_damaged_bases(
-                lambda without: chain_end.find(snapshots, epoch, patience, without), log.warning
-            )
+            end = restore.find_end(snapshots, epoch, patience, log.warning)
             if end is None:
                 images = store or open_store(config.resolved_store_url, config=config)
                 _check_beginning(images, snapshots, epoch, patience)

@@ -6,6 +6,7 @@ breaks an invariant, or a mistake is not caught.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 from itertools import product
@@ -27,6 +28,7 @@ MOST_STATES = 2_000_000
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m tests.model.soak", description=__doc__).parse_args()
     failed = False
     for title, explored, expected in _runs():
         caught = explored.violation is not None

@@ -5,6 +5,7 @@ Prints a line a round. Ends with an AssertionError where two could commit, or so
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ ROUNDS_A_REPOSITORY = 10
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m tests.real.soak", description=__doc__).parse_args()
     for replicas in (1, 3):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)

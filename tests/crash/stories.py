@@ -18,8 +18,9 @@ from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.images import draw, encode
 from imagerepo.testing.servers import Server, ServerFailed
+from tests.reconcile.drift import ident_of
 
-OLD, NEW, OTHER, LAST = (encode(draw(40 + number, 30, seed=number), "PNG") for number in range(4))
+OLD, NEW, OTHER, LAST, ASIDE = (encode(draw(40 + number, 30, seed=number), "PNG") for number in range(5))
 
 
 class Reachable(Protocol):
@@ -38,6 +39,8 @@ class Told:
     live: dict[str, bytes] = field(default_factory=dict)
     in_doubt: list[Commit] = field(default_factory=list)
     failed: list[Commit] = field(default_factory=list)
+    aside: str = ""
+    """A session in which an image was staged, and which nobody has asked to commit."""
 
 
 @dataclass
@@ -53,9 +56,15 @@ class Commit:
 
 
 def tell(server: Reachable, told: Told) -> None:
-    """Two commits: add two images and describe a third; then remove that. Ends early when the server dies."""
+    """Two commits: add two images and describe a third; then remove that. Ends early when the server dies.
+
+    Before them one image is staged, and left so.
+    """
     (old,) = told.live
     with server.admin as client, suppress(httpx.TransportError):
+        aside = _json(client.post("/api/v1/sessions", json={"title": "left open"}), 201)["id"]
+        _json(client.post(f"/api/v1/sessions/{aside}/images", files={"file": ("drawn.png", ASIDE)}), 201)
+        told.aside = aside
         first = _commit(client, told, adds=[NEW, OTHER], describes=old)
         if first:
             _commit(client, told, removes=[old])
@@ -111,13 +120,16 @@ def _bytes(answer: httpx.Response) -> bytes:
     return answer.content
 
 
-def check(server: Reachable, told: Told) -> None:
+def check(server: Reachable, told: Told, *, kept: bool = False) -> None:
     """Invariants 1 to 3: all of what was answered, nothing of what failed, a commit in doubt wholly or not at all.
 
-    A session in doubt that a kept disk still has open can be committed now; of a lost disk there is none.
+    A session in doubt that a kept disk still has open can be committed now; of a lost disk there is none. What was
+    staged is there yet if the disk was `kept` all the time.
     """
     seen = visible(server)
     with server.admin as client:
+        if told.aside:
+            _check_aside(client, told.aside, kept=kept)
         states = {commit.key: _state(client, commit) for commit in told.in_doubt}
         for commit in told.in_doubt:
             if states[commit.key] == "live":
@@ -132,6 +144,25 @@ def check(server: Reachable, told: Told) -> None:
         if "open" in states.values():
             assert visible(server) == told.live
     told.in_doubt.clear()
+
+
+def commit_aside(server: Reachable, told: Told) -> None:
+    """On a disk that was kept all the time, what was left staged can be committed."""
+    if told.aside:
+        with server.admin as client:
+            _json(client.post(f"/api/v1/sessions/{told.aside}/commit"), 200)
+        told.live[ident_of(ASIDE)] = ASIDE
+        assert visible(server) == told.live
+
+
+def _check_aside(client: httpx.Client, key: str, *, kept: bool) -> None:
+    session = client.get(f"/api/v1/sessions/{key}")
+    if not kept:
+        assert session.status_code == 404 or session.json()["state"] == "aborted", session.text
+        return
+    assert _json(session, 200)["state"] == "open"
+    asked = client.post(f"/api/v1/sessions/{key}/lookup", json={"idents": [ident_of(ASIDE)]})
+    assert _json(asked, 200)["staged"] == [ident_of(ASIDE)]
 
 
 def _state(client: httpx.Client, commit: Commit) -> str | None:

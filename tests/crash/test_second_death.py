@@ -50,6 +50,12 @@ def test_a_death_while_recovering_from_a_death_loses_nothing_either(past: Past, 
     _survives_twice(past, first, sampling.sample, tmp_path)
 
 
+def test_what_is_staged_outlives_two_deaths_on_a_disk_that_is_kept(past: Past, tmp_path: Path) -> None:
+    """The first start finds that the record in the outbox arrived, and dies before it has made its own."""
+    wreck = _died_at("snapshot.put/store.put db/record/after#1", _beginning(past, tmp_path / "first"))
+    _dies_again(wreck, "start.recover/transaction/before#1", kept=True, kept_again=True)
+
+
 if sampling.SOAK:
 
     @pytest.mark.parametrize("shard", range(SHARDS))
@@ -67,7 +73,7 @@ def _survives_twice(past: Past, first: str, choose: Choose, folder: Path) -> Non
         for second, kept_again in product(seconds, (True, False)):
             twice = start.copied(folder / "twice")
             try:
-                _dies_again(twice, second, kept_again=kept_again)
+                _dies_again(twice, second, kept=kept, kept_again=kept_again)
             except BaseException as error:
                 error.add_note(f"died at {first} (disk kept: {kept}), then at {second} (disk kept: {kept_again})")
                 raise
@@ -90,11 +96,14 @@ def _died_at(point: str, wreck: Wreck[Told]) -> Wreck[Told]:
     return wreck
 
 
-def _dies_again(wreck: Wreck[Told], point: str, *, kept_again: bool) -> None:
+def _dies_again(wreck: Wreck[Told], point: str, *, kept: bool, kept_again: bool) -> None:
+    kept = kept and kept_again
     dies_while_it_starts(wreck, point, keeps_disk=kept_again)
     wreck.disk.mkdir(exist_ok=True)
     store = open_store(f"file://{wreck.store}", config=Config())
     with running(wreck.disk, store=store) as third:
-        stories.check(third, wreck.told)
+        stories.check(third, wreck.told, kept=kept)
         stories.add(third, wreck.told, LAST)
-        stories.check(third, wreck.told)
+        stories.check(third, wreck.told, kept=kept)
+        if kept:
+            stories.commit_aside(third, wreck.told)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from collections.abc import Callable
 
 import pytest
 from django.db import OperationalError
@@ -191,12 +193,17 @@ def test_a_power_cut_that_took_the_merge_makes_the_disk_worthless(node: Node, st
     assert node.live() == {A}
 
 
-def test_a_disk_that_failed_is_not_kept(node: Node) -> None:
+@pytest.mark.parametrize(
+    "writes",
+    [lambda node: node.stage(B), lambda node: node.writer.changed(), lambda node: node.writer.log_held_up()],
+    ids=["staging", "looking for changes", "looking at the log"],
+)
+def test_a_disk_that_failed_is_not_kept(node: Node, writes: Callable[[Node], object]) -> None:
     """A failed fsync may be followed by one that succeeds, and what it lost is lost."""
     node.commit(A)
     log = node.data_dir / "catalogue.sqlite3-wal"
-    with no_file_may_grow_beyond(log.stat().st_size), pytest.raises(OperationalError):
-        node.stage(B)
+    with no_file_may_grow_beyond(log.stat().st_size), pytest.raises((OperationalError, sqlite3.OperationalError)):
+        writes(node)
     node.commit(C)
     node.die()
     node.start()

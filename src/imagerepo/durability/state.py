@@ -91,6 +91,11 @@ class ChainState(Frozen):
     final: Final | None
     weight: Weight = Weight()
 
+    def after(self, header: Header, digest: str) -> Self:
+        """What is known once this record is final."""
+        changes = {"final": Final.of(header, digest), "weight": self.weight.with_record(header)}
+        return self.model_copy(update=changes)
+
 
 class Trouble(Frozen):
     """The store fails, `since` when, and how."""

@@ -94,7 +94,9 @@ def go_back(
             store, before, beside, wanted, patience, progress=progress, tell=tell, place=place
         )
         try:
-            _refuse_contradictions(disk, disk.state(), chosen.snapshot)
+            state = disk.state()
+            _refuse_to_forget(disk, state, chosen.snapshot)
+            _refuse_contradictions(disk, state, chosen.snapshot)
             Outbox(disk.bases).clear()
             _forget(disk)
             restore.install(beside, disk.database)
@@ -178,11 +180,22 @@ def _refuse_contradictions(disk: Disk, state: ChainState | None, end: chain.Snap
         )
 
 
+def _refuse_to_forget(disk: Disk, state: ChainState | None, whole: chain.Snapshot) -> None:
+    if state and state.final and state.repository == whole.header.repository:
+        seen, left = state.final.sequence, whole.header.sequence
+        if seen > left:
+            raise Damaged(
+                f"the newest snapshot that is whole is {left}, but {disk.data_dir} saw {seen} made durable, and its "
+                "database is not overwritten with less: copy its catalogue.sqlite3* to a safe place, if what came "
+                "after is wanted. To give that up, start with an empty data folder and --to-last-good"
+            )
+
+
 def _keep(disk: Disk, end: str, *, digest: str | None = None) -> Taken | None:
     """This disk as it is, where its rows are the record `end`, of this digest, with what was staged since."""
     state = disk.state()
-    final = _known(disk, state, end) if state and not disk.distrusted() else None
-    if state is None or final is None or digest not in (None, final.digest) or not disk.database.exists():
+    known = _known(disk, state, end) if state and not disk.distrusted() else None
+    if not known or not known.final or digest not in (None, known.final.digest) or not disk.database.exists():
         return None
     try:
         keeper = connect(disk.database)
@@ -191,21 +204,23 @@ def _keep(disk: Disk, end: str, *, digest: str | None = None) -> Taken | None:
     if not _is_sound(keeper):
         keeper.close()
         return None
+    if known is not state:
+        disk.save_state(known)  # or a death after the next line takes with it that this disk may be kept
     Outbox(disk.outbox).clear()
-    return Taken(keeper, kept=True, repository=state.repository, final=final, weight=state.weight)
+    return Taken(keeper, kept=True, repository=known.repository, final=known.final, weight=known.weight)
 
 
-def _known(disk: Disk, state: ChainState, record: str) -> Final | None:
-    """What this disk knows of a record that its rows are."""
+def _known(disk: Disk, state: ChainState, record: str) -> ChainState | None:
+    """What this disk knows of the chain up to a record that its rows are; None where they are not."""
     if state.final and state.final.name == record:
-        return state.final
+        return state
     entry = Outbox(disk.outbox).pending()
     if entry is None or entry.header.name != record:
         return None
     # It was in the outbox and did arrive. The rows must hold its merge: a power cut may have taken it.
     header = entry.header
     assert isinstance(header, Header)  # noqa: S101  # manifests have an outbox of their own
-    return Final.of(header, entry.digest) if log_holds(disk.database, header.position, header.page_size) else None
+    return state.after(header, entry.digest) if log_holds(disk.database, header.position, header.page_size) else None
 
 
 def _is_sound(connection: sqlite3.Connection) -> bool:

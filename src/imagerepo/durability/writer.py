@@ -159,7 +159,7 @@ class Writer:
 
     def log_held_up(self) -> bool:
         """Whether a reader keeps the log from being begun anew, whatever is shipped now."""
-        with step("snapshot.compare"), effect("pages.compare"):
+        with step("snapshot.compare"), effect("pages.compare"), self.disk.distrusting():
             return self._pages_open().held_up()
 
     def check_room(self) -> None:
@@ -173,7 +173,7 @@ class Writer:
     def changed(self) -> bool:
         """Whether anything was committed here since the last final record was cut."""
         final = self.state.final
-        with step("snapshot.compare"), effect("pages.compare"):
+        with step("snapshot.compare"), effect("pages.compare"), self.disk.distrusting():
             return final is None or self._pages_open().changed_since(final.following)
 
     def snapshots(self) -> Iterator[Header]:
@@ -218,9 +218,7 @@ class Writer:
         settle(self.store, name, body, patience=self.patience, before_retry=self.look_for_newer_epoch)
 
     def _save_final(self, header: Header, digest: str) -> None:
-        state = self.state
-        changes = {"final": Final.of(header, digest), "weight": state.weight.with_record(header)}
-        self.disk.save_state(state.model_copy(update=changes))
+        self.disk.save_state(self.state.after(header, digest))
         healing.made(self.disk, header)
 
     def _pages_open(self) -> Pages:

@@ -106,7 +106,7 @@ def start(
             taken = takeover.take_over(disk, snapshots, end, patience, progress)
         except Damaged as harm:
             taken = _despite(harm, disk, back)
-        taken = _make_usable(taken, back)
+        taken = _make_usable(disk, taken, back)
     Spool(disk.spool).clear(_staged_keys())
     tally.clear(disk.workers)
     disk.save_state(taken.state(epoch, writer_id))
@@ -133,10 +133,10 @@ def _despite(harm: Damaged, disk: Disk, back: Back) -> takeover.Taken:
     return back()
 
 
-def _make_usable(taken: takeover.Taken, back: Back) -> takeover.Taken:
+def _make_usable(disk: Disk, taken: takeover.Taken, back: Back) -> takeover.Taken:
     """Migrate and recover what was taken, or else what `back` gives."""
     try:
-        with _naming(taken):
+        with _naming(taken), disk.distrusting():
             _migrate()
             _recover(taken)
     except Damaged as harm:
@@ -144,7 +144,7 @@ def _make_usable(taken: takeover.Taken, back: Back) -> takeover.Taken:
             raise _hinting(harm) from None
         connection.close()
         taken.keeper.close()
-        return _make_usable(back(), None)
+        return _make_usable(disk, back(), None)
     return taken
 
 

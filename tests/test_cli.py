@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from imagerepo.testing.images import draw, encode
 from imagerepo.testing.servers import Server
 from tests.conftest import ADMIN_TOKEN, NewServer
 from tests.crash import stories
+from tests.waiting import until
 
 COMMANDS = ["", "serve", "token", "token create", "token list", "snapshot", "snapshot create", "snapshot list",
             "snapshot prune", "restore", "drill", "purge", "reconcile", "config", "demo", "manage"]  # fmt: skip
@@ -129,6 +131,23 @@ def test_snapshots_are_listed_newest_first_and_made_only_where_something_changed
     assert {row["kind"] for row in listed} <= {"base", "delta"}
 
 
+def test_a_command_that_waits_for_the_store_says_so(new_server: NewServer, tmp_path: Path) -> None:
+    server = new_server().start()
+    records = tmp_path / "store" / "db"
+    records.rename(tmp_path / "db")
+    records.write_bytes(b"no folder")
+    with ThreadPoolExecutor(1) as threads:
+        command = threads.submit(server.command, "token", "create", "ann", "--role", "reader")
+        try:
+            until(lambda: (server.data_dir / "trouble.json").exists() or command.done())
+        finally:
+            records.unlink()
+            (tmp_path / "db").rename(records)
+    result = command.result()
+    assert result.returncode == 0, result.stderr
+    assert "waiting for the store: put db/" in result.stderr
+
+
 def test_a_restore_beside_a_running_server_gives_its_database(new_server: NewServer, tmp_path: Path) -> None:
     server = new_server().start()
     server.command("token", "create", "ann", "--role", "reader")
@@ -141,6 +160,26 @@ def test_a_restore_beside_a_running_server_gives_its_database(new_server: NewSer
 
 def test_a_restore_into_a_folder_in_use_is_refused(server: Server) -> None:
     _assert_fails(server.command("restore", "--to", str(server.data_dir)), 1, "restore into another folder")
+
+
+@pytest.mark.parametrize("name", ["catalogue.sqlite3", "restoring/holiday.txt", "restoring"])
+def test_a_restore_deletes_nothing_that_no_restore_made(server: Server, tmp_path: Path, name: str) -> None:
+    theirs = tmp_path / "photos" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"mine")
+    _assert_fails(server.command("restore", "--to", str(tmp_path / "photos")), 2, name, "restore into another folder")
+    assert theirs.read_bytes() == b"mine"
+
+
+def test_a_restore_replaces_an_earlier_one_also_one_that_died(server: Server, tmp_path: Path) -> None:
+    building = tmp_path / "restoring"
+    building.mkdir()
+    for name in ("catalogue.sqlite3", "changed-pages"):
+        (building / name).write_bytes(b"half")
+    for _ in range(2):
+        result = server.command("restore", "--to", str(tmp_path))
+        assert result.returncode == 0, result.stderr
+    assert not building.exists()
 
 
 def test_a_restore_into_a_stopped_servers_folder_is_refused(new_server: NewServer) -> None:
@@ -172,8 +211,12 @@ def test_a_restore_reaches_back_to_a_revision_and_a_moment(three_revisions: Serv
     server = three_revisions
     listed = json.loads(server.command("snapshot", "list", "--json").stdout)
     second = next(row for row in listed if row["revision"] == 2)
-    after_it = datetime.fromisoformat(second["created_at"]).replace(microsecond=0) + timedelta(seconds=1)
-    moments = [["--revision", "2"], ["--at", f"{after_it:%Y-%m-%dT%H:%M:%S}", "--revision", "2"]]
+    created = datetime.fromisoformat(second["created_at"])
+    moments = [
+        ["--revision", "2"],
+        ["--at", second["created_at"]],
+        ["--at", f"{created:%Y-%m-%dT%H:%M:%S}", "--revision", "2"],  # as the table of `snapshot list` shows it
+    ]
     for number, arguments in enumerate(moments):
         result = server.command("restore", "--to", str(tmp_path / f"r{number}"), *arguments, "--json")
         assert result.returncode == 0, result.stderr

@@ -263,3 +263,9 @@ def test_what_hangs_is_released(inner: MemoryStore, release: Callable[[FaultySto
     release(store)
     caller.join(10)
     assert heard == [InDoubt]
+
+
+def test_it_is_found_where_one_looks_for_it() -> None:
+    import imagerepo.testing
+
+    assert imagerepo.testing.FaultyStore is FaultyStore

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from imagerepo.cli.output import waiting
 from imagerepo.config import Config
 from imagerepo.durability.locks import acquire
 from imagerepo.durability.state import Disk
@@ -59,7 +60,7 @@ def _through_the_server(config: Config) -> Iterator[Writer]:
     if lock is None:
         raise InUse(f"the server on {config.data_dir} is still starting: try again when it is ready")
     store = open_store(config.resolved_snapshot_url, config=config)
-    found = Writer(disk, store)
+    found = Writer(disk, store, tell=waiting)
     try:
         yield found
     finally:
@@ -72,7 +73,7 @@ def _through_the_server(config: Config) -> Iterator[Writer]:
 def _as_only_writer(config: Config) -> Iterator[Writer]:
     from imagerepo.sessions import recovery
 
-    started = recovery.start(config)
+    started = recovery.start(config, tell=waiting)
     try:
         yield started.writer
     finally:

@@ -75,7 +75,12 @@ def note(line: str) -> None:
 
 def patience(**options: Any) -> Patience:
     """A command's with the store: a refusal ends it, and the person at the terminal hears why it takes long."""
-    return Patience(refusals_end=True, report=lambda reason: note(f"waiting for the store: {reason}"), **options)
+    return Patience(refusals_end=True, report=waiting, **options)
+
+
+def waiting(reason: str) -> None:
+    """Tell why nothing seems to happen."""
+    note(f"waiting for the store: {reason}")
 
 
 @contextmanager

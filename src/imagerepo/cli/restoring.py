@@ -18,6 +18,7 @@ from imagerepo.config import Config
 from imagerepo.durability import choosing, drill, epochs
 from imagerepo.durability.choosing import Wanted
 from imagerepo.durability.locks import acquire, exclusive
+from imagerepo.durability.restore import in_the_way
 from imagerepo.durability.state import Disk
 from imagerepo.errors import ConfigError, InUse
 from imagerepo.sessions import beside
@@ -25,7 +26,10 @@ from imagerepo.store.backends import open_store
 
 
 def restore(
-    to: Annotated[Path, typer.Option(help="Folder for the restored database; made if it isn't there.")],
+    to: Annotated[
+        Path,
+        typer.Option(help="Folder for the restored database; made if need be. An earlier one in it is replaced."),
+    ],
     revision: Annotated[int | None, typer.Option(min=0, help="At this revision, or the newest before it.")] = None,
     at: Annotated[datetime | None, typer.Option(help="The newest snapshot up to this moment, in UTC.")] = None,
     to_last_good: Annotated[
@@ -35,7 +39,7 @@ def restore(
 ) -> None:
     """Restore a snapshot's database into a folder, to look at. Claims nothing, fences nobody."""
     config = boot()
-    moment = at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
+    moment = _up_to(at) if at else None
     disk = Disk(to.absolute())
     with _own_folder(disk):
         chosen = _restore(config, disk, Wanted(revision, moment, to_last_good))
@@ -88,6 +92,8 @@ def _own_folder(disk: Disk) -> Iterator[None]:
     try:
         if disk.state() is not None:
             raise InUse(f"{disk.data_dir} is a server's data folder: restore into another folder")
+        if strange := in_the_way(disk.database):
+            raise ConfigError(f"--to: {strange} is there, and no restore made it: restore into another folder")
         yield
     except BaseException:
         if made_lock:
@@ -98,6 +104,12 @@ def _own_folder(disk: Disk) -> Iterator[None]:
         raise
     finally:
         lock.release()
+
+
+def _up_to(at: datetime) -> datetime:
+    """The moment, in UTC where it says no zone; the end of its second where it says no fraction, as lists show it."""
+    moment = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return moment if moment.microsecond else moment.replace(microsecond=999_999)
 
 
 def _restore(config: Config, disk: Disk, wanted: Wanted) -> choosing.Chosen:

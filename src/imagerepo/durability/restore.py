@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sqlite3
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,6 +68,27 @@ def restore(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return weight
+
+
+def in_the_way(database: Path) -> Path | None:
+    """A file that a restore to `database` would delete or replace, and that no restore and no server has made."""
+    if database.exists() and not _is_ours(database):
+        return database
+    folder = database.with_name(BUILDING)
+    if folder.exists() and not folder.is_dir():
+        return folder
+    made = (f"{database.name}*", f"{CHANGED}*")
+    found = sorted(folder.iterdir()) if folder.exists() else []
+    return next((file for file in found if not any(map(file.match, made))), None)
+
+
+def _is_ours(database: Path) -> bool:
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"{database.as_uri()}?mode=ro&immutable=1", uri=True)) as file,
+    ):
+        return bool(file.execute("SELECT 1 FROM sqlite_schema WHERE name = 'imagerepo_head'").fetchone())
+    return False
 
 
 def build(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,20 +36,30 @@ log = logging.getLogger(__name__)
 class Writer:
     """Safe to ask from any thread; everything that ships belongs inside `with writer.lane():`.
 
-    `looked`: when the next epoch was last seen absent here, by time.monotonic().
+    `looked`: when the next epoch was last seen absent here, by time.monotonic(). `tell` hears each time that the store
+    fails, and is asked again.
     """
 
     def __init__(
-        self, disk: Disk, store: ObjectStore, *, stop: threading.Event | None = None, refusals_end: bool = False
+        self,
+        disk: Disk,
+        store: ObjectStore,
+        *,
+        stop: threading.Event | None = None,
+        refusals_end: bool = False,
+        tell: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self.disk, self.store = disk, store
         self._outbox = Outbox(disk.outbox)
         self._pages: Pages | None = None
         self.looked = time.monotonic()
         self._disk_failure: tuple[datetime, DiskFailure] | None = None
-        self.patience = Patience(
-            stop=stop, report=disk.report_trouble, recovered=disk.clear_trouble, refusals_end=refusals_end
-        )
+
+        def report(reason: str) -> None:
+            disk.report_trouble(reason)
+            tell(reason)
+
+        self.patience = Patience(stop=stop, report=report, recovered=disk.clear_trouble, refusals_end=refusals_end)
 
     @property
     def state(self) -> ChainState:

@@ -74,11 +74,12 @@ def start(
     progress: Progress = lambda done, total: None,
     store: ObjectStore | None = None,
     go_back: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] = lambda reason: None,
 ) -> Started:
     """Take the repository into service on this data folder, and fence every writer before.
 
     Where the newest snapshot can't be restored, `go_back` allows that an older one is taken, and hears what that
-    passes over: what was committed since is lost.
+    passes over: what was committed since is lost. `tell` hears each time that the store fails, and is asked again.
 
     Raises InUse where a server or one of its workers still has the folder, Damaged where serving could
     lose data, Fenced where somebody took over meanwhile, and StoreRefused; a store that does not answer
@@ -89,7 +90,7 @@ def start(
     lock, workers = _lock(disk)
     snapshots = store or open_store(config.resolved_snapshot_url, config=config)
     disk.clear_trouble()
-    writer = Writer(disk, snapshots, stop=stop, refusals_end=True)
+    writer = Writer(disk, snapshots, stop=stop, refusals_end=True, tell=tell)
     patience = writer.patience
     writer_id, epoch = _reign(snapshots, patience)
     back = None

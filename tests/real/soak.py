@@ -1,6 +1,7 @@
 """The long race: 50 rounds of 20 starts at once, on a Swift of one replica and on one of three.
 
-Between them are rounds whose starts are spread over some seconds, so that some serve while others claim. Prints a line a round. Ends with an AssertionError where two could commit, or something was lost.
+Between them are rounds whose starts are spread over some seconds, so that some serve while others claim. Prints a line
+a round. Ends with an AssertionError where two could commit, or something was lost.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Call:
 
 
 def repeat(call: Call, attempt: Callable[[], T], *, patience: float) -> T:
-    """The result of the first attempt that succeeds. None is waited for, with a pause, once `patience` seconds are over.
+    """The result of the first attempt that succeeds. None is waited for when `patience` seconds are over.
 
     Raises ObjectNotFound, StoreUnavailable, StoreRefused or InDoubt.
     """

@@ -47,7 +47,7 @@ def is_green(suite: Suite, seed: int, clean: Clean) -> bool:
         say(str(error))
         return False
     if run.red:
-        say(f"RED without any bug: {suite.name}, {run.red}: {run.why}")
+        say(f"RED without any bug: {suite.name}, {run.red}: {run.why}\n{run.output}")
     else:
         say(f"green without any bug: {suite.name} in {run.seconds:.0f} s")
     return run.red is None

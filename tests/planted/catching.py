@@ -48,6 +48,6 @@ def catch(patch: Path, suites: Iterable[Suite], seed: int, clean: Clean) -> Run 
     if without.red:
         raise RedWithoutIt(
             f"{red.suite.name} with seed {red.seed}: {red.red}: {red.why}; and without the bug {without.red}: "
-            f"{without.why}"
+            f"{without.why}\n{without.output}"
         )
     return red

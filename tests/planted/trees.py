@@ -33,13 +33,14 @@ class NotTried(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """A suite's run: `red` is the test that failed, None where all passed; `why` is what it said."""
+    """A suite's run: `red` is the test that failed, None where all passed; `why` is what it said, of all the `output`."""
 
     suite: Suite
     seed: int
     seconds: float
     red: str | None = None
     why: str = ""
+    output: str = ""
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def run(tree: Path, suite: Suite, seed: int) -> Run:
     found = _RED.search(output)
     if status != _TESTS_FAILED or found is None:
         raise NotTried(f"{suite.name} did not run (status {status}):\n{output[-4000:]}")
-    return Run(suite, seed, seconds, found["test"], found["why"] or "")
+    return Run(suite, seed, seconds, found["test"], found["why"] or "", output)
 
 
 def _environ(tree: Path, seed: int, *, whole: bool) -> dict[str, str]:

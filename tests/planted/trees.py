@@ -33,7 +33,7 @@ class NotTried(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """A suite's run: `red` is the test that failed, None where all passed; `why` is what it said, of all the `output`."""
+    """A suite's run: `red` is the test that failed, None where all passed; `why` is what it said, at last."""
 
     suite: Suite
     seed: int

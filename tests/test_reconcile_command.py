@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
 import time
 from pathlib import Path
 
@@ -31,8 +32,21 @@ def add(server: Server) -> str:
     return ident_of(content)
 
 
+def remove(server: Server, ident: str) -> None:
+    """Commit the removal of an image."""
+    with server.admin as client:
+        session = client.post("/api/v1/sessions").raise_for_status().headers["Location"]
+        client.delete(f"{session}/images/{ident}").raise_for_status()
+        client.post(f"{session}/commit").raise_for_status()
+
+
 def store_of(server: Server) -> ObjectStore:
     return Door(LocalStore(Path(server.store_url.removeprefix("file://"))))
+
+
+def plan_of(shown: subprocess.CompletedProcess[str]) -> str:
+    """The plan that was told of."""
+    return shown.stdout.splitlines()[0].removeprefix("plan ")
 
 
 def test_through_a_running_server_it_finds_and_repairs(new_server: NewServer) -> None:
@@ -47,7 +61,7 @@ def test_through_a_running_server_it_finds_and_repairs(new_server: NewServer) ->
         assert found.returncode == 1
         assert "orphan-base" in found.stdout
         assert names.base(ident_of(ORPHAN)) in found.stdout
-        assert "1 of 1 can be repaired: add --apply" in found.stderr
+        assert f"1 of 1 can be repaired: imagerepo reconcile --plan {plan_of(found)} --apply\n" in found.stderr
         applied = server.command("reconcile", "--apply")
         assert (applied.returncode, applied.stdout.splitlines()[-1]) == (0, "repaired: 1 deleted")
         shown = json.loads(server.command("reconcile", "--deep", "--json").stdout)
@@ -100,28 +114,82 @@ def test_without_a_server_it_needs_to_be_told_to_claim(new_server: NewServer) ->
     applied = server.command("reconcile", "--claim", "--apply")
     assert (applied.returncode, applied.stdout.splitlines()[-1]) == (0, "repaired: 1 deleted")
     store_of(server).delete([names.base(ident)])
-    failed = server.command("reconcile", "--claim", "--apply", "--force")
+    failed = server.command("reconcile", "--claim", "--apply")
     assert failed.returncode == 1
     assert "is IMAGEREPO_STORE_URL right" in failed.stderr
     assert failed.stdout == ""
 
 
-def test_what_would_touch_a_large_share_is_refused_and_says_how_it_is_meant(new_server: NewServer) -> None:
+def test_what_would_touch_a_large_share_is_refused_until_the_plan_that_was_looked_at_is_named(
+    new_server: NewServer,
+) -> None:
     with new_server(workers=1, **SOON) as server:
-        kept = add(server)
-        for number in range(20):
-            put(store_of(server), b"orphan %d" % number)
+        kept, lost, store = add(server), add(server), store_of(server)
+        orphans = {put(store, b"orphan %d" % number) for number in range(21)}
         refused = server.command("reconcile", "--apply")
         assert refused.returncode == 1
-        assert "would touch 20 things, in a repository of 1 image: " in refused.stderr
-        assert refused.stderr.endswith("if they are right, apply it with --force\n")
-        applied = server.command("reconcile", "--apply", "--force")
-        assert (applied.returncode, applied.stdout.splitlines()[-1]) == (0, "repaired: 20 deleted")
-        assert [info.name for info in store_of(server).list(names.IMAGES)] == [names.base(kept)]
+        assert "would touch 21 things, in a repository of 2 images: " in refused.stderr
+        forced = f"--plan {plan_of(refused)} --apply --force"
+        assert refused.stderr.endswith(f"if they are right, apply it with `imagerepo reconcile {forced}`\n")
+        store.delete([names.base(lost)])
+        unseen = server.command("reconcile", "--apply", "--force")
+        assert unseen.returncode == 2
+        assert "look first" in unseen.stderr and "--plan ID --apply --force" in " ".join(unseen.stderr.split())
+        assert {info.name for info in store.list(names.IMAGES)} == {names.base(kept), *orphans}
+        applied = server.command("reconcile", *forced.split())
+        assert (applied.returncode, applied.stdout.splitlines()[-1]) == (0, "repaired: 21 deleted")
+        assert [info.name for info in store.list(names.IMAGES)] == [names.base(kept)]
+        assert "missing-base" in server.command("reconcile").stdout, "nobody looked at that, and so its row stays"
+
+
+def test_a_plan_is_shown_again_and_applied_once(new_server: NewServer) -> None:
+    with new_server(workers=1, **SOON) as server:
+        add(server)
+        put(store_of(server), ORPHAN)
+        found = server.command("reconcile")
+        named = ["--plan", plan_of(found)]
+        again = server.command("reconcile", *named)
+        assert (again.returncode, again.stdout, again.stderr) == (1, found.stdout, found.stderr)
+        assert json.loads(server.command("reconcile", *named, "--json").stdout)["id"] == plan_of(found)
+        applied = server.command("reconcile", *named, "--apply")
+        assert (applied.returncode, applied.stdout.splitlines()[-1]) == (0, "repaired: 1 deleted")
+        afterwards = server.command("reconcile", *named)
+        assert (afterwards.returncode, afterwards.stdout) == (0, applied.stdout)
+        repeated = server.command("reconcile", *named, "--apply")
+        assert repeated.returncode == 1
+        assert f"plan {plan_of(found)} has been applied already: make a new one" in repeated.stderr
+
+
+def test_a_plan_that_is_unknown_or_stale_is_refused(new_server: NewServer) -> None:
+    with new_server(workers=1, **SOON) as server:
+        add(server)
+        lost = add(server)
+        store_of(server).delete([names.base(lost)])
+        named = ["--plan", plan_of(server.command("reconcile"))]
+        remove(server, lost)
+        for options in (["--plan", "0" * 16], ["--plan", ""]):
+            unknown = server.command("reconcile", *options, "--apply")
+            assert unknown.returncode == 1
+            assert "there is no plan " in unknown.stderr
+        for options in (["--apply"], ["--apply", "--force"], []):
+            stale = server.command("reconcile", *named, *options)
+            assert stale.returncode == 1
+            assert "make a new" in stale.stderr
 
 
 @pytest.mark.parametrize(
-    "options", [["--force"], ["--sample", "101"], ["--sample", "some"], ["--sample", "nan"], ["--deeper"]]
+    "options",
+    [
+        ["--force"],
+        ["--apply", "--force"],
+        ["--plan", "0" * 16, "--force"],
+        ["--plan", "0" * 16, "--deep"],
+        ["--plan", "0" * 16, "--sample", "5"],
+        ["--sample", "101"],
+        ["--sample", "some"],
+        ["--sample", "nan"],
+        ["--deeper"],
+    ],
 )
 def test_wrong_use_is_status_2(new_server: NewServer, options: list[str]) -> None:
     assert new_server().command("reconcile", *options).returncode == 2

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,6 +101,16 @@ def test_what_could_not_be_repaired_is_told_apart_with_status_1(repository: Repo
         repository.store.fail("stat", "unavailable", name=names.base(ident_of(Y)), times=FOR_GOOD)
         out, _ = process.communicate(timeout=END_SECONDS)
     assert (process.returncode, out.splitlines()[-1]) == (1, "repaired: 1 deleted; not repaired: 1 failed")
+
+
+def test_what_became_too_young_is_left_to_the_next_plan_with_status_1(repository: Repository, tmp_path: Path) -> None:
+    with waiting(repository) as process:
+        later = time.time() + 3600  # of a store whose clock is ahead
+        (orphan,) = (path for path in (tmp_path / "store").rglob(f"{ident_of(ORPHAN)}*") if path.is_file())
+        os.utime(orphan, (later, later))
+        repository.store.heal()
+        out, _ = process.communicate(timeout=END_SECONDS)
+    assert (process.returncode, out.splitlines()[-1]) == (1, "not repaired: 1 too young")
 
 
 def test_whoever_interrupts_it_is_told_that_its_plan_goes_on(repository: Repository) -> None:

@@ -17,7 +17,7 @@ from imagerepo.cli.output import AsJson, note, progress_of, show, show_with
 from imagerepo.config import Config
 from imagerepo.durability.state import Disk
 from imagerepo.durability.writer import Writer
-from imagerepo.errors import DurabilityError
+from imagerepo.errors import DurabilityError, PlanNotReady
 from imagerepo.wording import counted
 
 if TYPE_CHECKING:
@@ -28,9 +28,8 @@ SILENCE_SECONDS = 10.0
 """A plan that does not get on for so long may have lost its server."""
 MOST_SHOWN = 50
 DONE = ("deleted", "removed")
-UNDONE = ("changed", "failed", "in-doubt")
-"""Outcomes after which a finding is still one."""
-LEFT = (*UNDONE, "young")
+LEFT = ("changed", "failed", "in-doubt", "young")
+"""Outcomes that leave a finding to the next plan."""
 TOLD = {
     "absent": "gone already",
     "changed": "changed by others meanwhile",
@@ -49,9 +48,13 @@ def reconcile(
     sample: Annotated[
         float, typer.Option(min=0, max=100, metavar="PERCENT", help="Read so many percent of the bases.")
     ] = 0.0,
+    known: Annotated[
+        str | None, typer.Option("--plan", metavar="ID", help="Not a new plan, but this one, which was made before.")
+    ] = None,
     apply: Annotated[bool, typer.Option("--apply", help="Repair what can be; else nothing is changed.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="With --apply: even if that touches a large share of the repository.")
+        bool,
+        typer.Option("--force", help="With --plan and --apply: even if that touches a large share of the repository."),
     ] = False,
     claim: Claim = False,
     as_json: AsJson = False,
@@ -61,28 +64,68 @@ def reconcile(
     Exit status 0: no finding wants anybody any more; 1: one does, or it failed.
     Foreign objects, and what no live image needs, are told and want nobody.
     """
-    if force and not apply:
-        raise typer.BadParameter("--force is of use with --apply only")
+    _check_use(known, reads=deep or sample > 0, apply=apply, force=force)
     config = boot()
-    from imagerepo.catalogue.deeds import OPERATOR
     from imagerepo.reconcile import orders
     from imagerepo.reconcile.plans import Plans, State
 
     with _carried_out(config, claim=claim) as (hand, goes_on):
         plans = Plans(hand.disk)
-        plan = orders.plan(hand.disk, percent=100.0 if deep else sample)
-        with _telling(plan, goes_on):
-            plan = _awaited(hand, plans, plan, "comparing")
-        if apply and plan.state == State.READY and plan.actionable:
+        plan = plans.find(known) if known is not None else orders.plan(hand.disk, percent=100.0 if deep else sample)
+        if not (apply and plan.state == State.APPLYING):
+            with _telling(plan, goes_on):
+                plan = _awaited(hand, plans, plan)
+        if apply and _can_be_ordered(plan):
             if not as_json:
                 _tell(plans, plan)
-            ordered = orders.apply(hand.disk, plan.id, actor=OPERATOR, force=force, forced_by="--force")
+            ordered = _ordered(hand.disk, plan, force=force, claim=claim)
             with _telling(ordered, goes_on):
-                plan = _awaited(hand, plans, ordered, "repairing")
+                plan = _awaited(hand, plans, ordered)
             _show_applied(plans, plan, as_json=as_json)
         else:
-            _show_found(plans, plan, as_json=as_json)
+            _show_found(plans, plan, as_json=as_json, claim=claim)
     raise typer.Exit(_status(plan))
+
+
+def _check_use(known: str | None, *, reads: bool, apply: bool, force: bool) -> None:
+    """Raise BadParameter where options contradict each other: force is for findings that somebody has looked at."""
+    if force and not (apply and known is not None):
+        raise typer.BadParameter(
+            "--force applies a plan that was looked at: look first, with `imagerepo reconcile`, then name the plan it "
+            "tells of, with `imagerepo reconcile --plan ID --apply --force`"
+        )
+    if known is not None and reads:
+        raise typer.BadParameter(
+            "--plan takes a plan that was made before: leave --deep and --sample away, or --plan to make a new one"
+        )
+
+
+def _can_be_ordered(plan: Plan) -> bool:
+    """Whether to ask for it to be applied: not where there is nothing to do, and none where it has failed."""
+    from imagerepo.reconcile.plans import State
+
+    return plan.state != State.FAILED and (plan.state != State.READY or plan.actionable > 0)
+
+
+def _ordered(disk: Disk, plan: Plan, *, force: bool, claim: bool) -> Plan:
+    from imagerepo.catalogue.deeds import OPERATOR
+    from imagerepo.reconcile import orders
+
+    forced_by = f"`{_command(plan, claim=claim)} --force`"
+    return orders.apply(disk, plan.id, actor=OPERATOR, force=force, forced_by=forced_by, check=_check_unapplied)
+
+
+def _check_unapplied(plan: Plan) -> None:
+    """Raise PlanNotReady where it is done: nothing of it is carried out again."""
+    from imagerepo.reconcile.plans import State
+
+    if plan.state == State.DONE:
+        raise PlanNotReady(f"plan {plan.id} has been applied already: make a new one, with `imagerepo reconcile`")
+
+
+def _command(plan: Plan, *, claim: bool) -> str:
+    """What applies the plan."""
+    return f"imagerepo reconcile{' --claim' if claim else ''} --plan {plan.id} --apply"
 
 
 @contextmanager
@@ -109,10 +152,10 @@ def _telling(plan: Plan, goes_on: str) -> Iterator[None]:
         raise
 
 
-def _awaited(hand: Writer, plans: Plans, plan: Plan, doing: str) -> Plan:
+def _awaited(hand: Writer, plans: Plans, plan: Plan) -> Plan:
     """Wait for a plan that is under way. Raises Fenced, and DurabilityError where its server has ended."""
     changed = time.monotonic()
-    with progress_of(doing) as progress:
+    with progress_of("repairing" if plan.state == "applying" else "comparing") as progress:
         while plan.under_way:
             time.sleep(LOOK_SECONDS)
             hand.check_writable()
@@ -135,18 +178,23 @@ def _check_served(disk: Disk, plan: Plan) -> None:
         )
 
 
-def _show_found(plans: Plans, plan: Plan, *, as_json: bool) -> None:
-    if as_json:
-        _show_json(plans, plan)
+def _show_found(plans: Plans, plan: Plan, *, as_json: bool, claim: bool) -> None:
+    from imagerepo.reconcile.plans import State
+
+    if plan.state == State.DONE and not as_json:
+        _tell(plans, plan)
+    if as_json or plan.state == State.DONE:
+        _show_applied(plans, plan, as_json=as_json)
         return
+    if plan.state != State.FAILED:
+        _tell(plans, plan)
     if plan.reason:
         note(f"imagerepo: {plan.reason}")
         return
-    _tell(plans, plan)
     if told := plan.found - plan.wanting:
         note(f"\n{told:,} of {plan.found:,} want nobody: no live image needs them")
     if plan.actionable:
-        note(f"\n{plan.actionable:,} of {plan.found:,} can be repaired: add --apply")
+        note(f"\n{plan.actionable:,} of {plan.found:,} can be repaired: {_command(plan, claim=claim)}")
 
 
 def _show_applied(plans: Plans, plan: Plan, *, as_json: bool) -> None:
@@ -182,8 +230,9 @@ def _show_json(plans: Plans, plan: Plan) -> None:
 def _tell(plans: Plans, plan: Plan) -> None:
     """What was found: how many of each kind, and the first of them one by one."""
     if not plan.found:
-        note(f"nothing found: store and database agree on {counted(plan.rows, 'image')}")
+        note(f"plan {plan.id}: nothing found: store and database agree on {counted(plan.rows, 'image')}")
         return
+    sys.stdout.write(f"plan {plan.id}\n\n")
     counts = [{"finding": code, "number": number} for code, number in plan.counts.items()]
     show(counts, as_json=False, empty="")
     for _, finding in islice(plans.findings(plan), MOST_SHOWN):
@@ -199,5 +248,5 @@ def _status(plan: Plan) -> int:
 
     if plan.state == State.READY:
         return int(plan.wanting > 0)
-    undone = sum(plan.outcomes.get(outcome, 0) for outcome in UNDONE)
-    return int(plan.state != State.DONE or plan.wanting > plan.actionable or undone > 0)
+    left = sum(plan.outcomes.get(outcome, 0) for outcome in LEFT)
+    return int(plan.state != State.DONE or plan.wanting > plan.actionable or left > 0)

@@ -322,6 +322,24 @@ def test_derivatives_are_dropped_and_made_again(
     problem(ann("DELETE", f"/api/v1/images/{ident}/derivatives"), 403, "forbidden")
 
 
+def test_while_the_removal_of_a_live_image_is_not_durable_nothing_more_is_purged(
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ident = ann.live()
+    at = stranger("GET", "/api/v1/images").json()["revision"]
+    repository.store.fail("put", "unavailable", name="db/", times=FOR_GOOD)
+    impatient = get_config().model_copy(update={"commit_wait_seconds": 0.3})
+    with monkeypatch.context() as patch:
+        patch.setattr(repository.service, "config", impatient)
+        refused = problem(admin("POST", f"/api/v1/images/{ident}/purge"), 503, "commit-unfinished")
+    assert "the purge does not: purge it again" in refused["detail"]
+    repository.store.heal()
+    until(lambda: stranger("GET", f"/api/v1/images/{ident}").status_code == 410)
+    assert stranger("GET", f"/images/{ident}?at={at}").status_code == 200
+    assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
+    problem(stranger("GET", f"/images/{ident}?at={at}"), 410, "gone")
+
+
 def test_a_purge_that_the_store_does_not_take_yet_is_answered_in_time_and_goes_on(
     repository: Repository, ann: Caller, admin: Caller, stranger: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,7 +124,7 @@ def _of_deletions() -> Iterator[GaugeMetricFamily]:
     marks = Condemned.objects.count()
     yield _gauge("deletion_marks", "Bases whose deletion is not settled; commits that add one wait.", marks)
     purges = Purged.objects.filter(gone=False).count()
-    yield _gauge("purges_waiting", "Purged images of which the store still has something.", purges)
+    yield _gauge("purges_waiting", "Purged images of which the store may still have something.", purges)
 
 
 def _of_plans(writer: Writer) -> Iterator[GaugeMetricFamily]:

@@ -30,7 +30,7 @@ def agrees(info: ObjectInfo, row: Row) -> bool:
 
 def difference(info: ObjectInfo, row: Row) -> str:
     if info.size != row.size:
-        return f"it has {counted(info.size, 'byte')}, and {row.size} were committed"
+        return f"it has {counted(info.size, 'byte')}, and {row.size:,} were committed"
     return f"it has the MD5 {info.md5}, and {row.md5} was committed"
 
 

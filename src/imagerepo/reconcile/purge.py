@@ -75,7 +75,10 @@ def _remove(service: Service, ident: str, actor: str) -> None:
 
 
 def _not_yet(ident: str, session: UploadSession, state: str) -> CommitFailed:
-    detail = f"the removal of {ident} is being committed and not yet durable: purge it again in a while"
+    detail = (
+        f"the removal of {ident} is being committed and not yet durable. It goes on, but the purge does not: "
+        "purge it again in a while"
+    )
     return CommitFailed(detail, session=session.key, state=state)
 
 

@@ -10,7 +10,7 @@ import pytest
 from imagerepo.catalogue.models import AuditEntry
 from imagerepo.errors import ApplyUnderWay, PlanNotFound, PlanNotReady, StalePlan, TooLargeAShare
 from imagerepo.reconcile import orders
-from imagerepo.reconcile.plans import State
+from imagerepo.reconcile.plans import Plans, State
 from imagerepo.testing.faulty import FOR_GOOD
 from tests.reconcile.drift import ORPHAN, X, Y, Z, ident_of, put
 from tests.reconcile.pausing import in_thread
@@ -41,6 +41,20 @@ def test_a_plan_outlives_revisions_that_change_other_images(repair: Repairing) -
     repair.describe(ident_of(X), "changed")
     assert repair.apply(plan).state == State.DONE
     assert repair.live() == {ident_of(X), ident_of(Z)}
+
+
+def test_plans_that_nobody_has_written_since_are_not_read_again(repair: Repairing) -> None:
+    """Who carries plans out looks at them twice a second, and they are kept for a week."""
+    ended, plan = repair.plan(), repair.plan()
+    seen = Plans(repair.repository.service.writer.disk)
+    assert seen.all() == [ended, plan]
+    before = seen.all()
+    repair.plans.save(plan.having(reason="changed by another process"))
+    after = seen.all()
+    assert after[0] is before[0]
+    assert after[1].reason == "changed by another process"
+    repair.plans.remove(ended)
+    assert seen.all() == after[1:]
 
 
 def test_a_large_share_needs_force(repair: Repairing) -> None:

@@ -17,11 +17,11 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
@@ -107,11 +107,16 @@ class Plan(Frozen):
         return self.model_copy(update=changes)
 
 
+_Written: TypeAlias = tuple[int, int]
+"""Which file it is that holds a plan, and when it was written."""
+
+
 class Plans:
     """The plans of one data folder. Safe for several processes, where each keeps to what is its to change."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk, self._folder = disk, disk.plans
+        self._seen: dict[str, tuple[_Written, Plan]] = {}
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -156,8 +161,9 @@ class Plans:
         return plan.having(reason=trouble.sentence) if trouble else plan
 
     def all(self) -> list[Plan]:
-        """Every plan, oldest first."""
-        return sorted(self._read(), key=lambda plan: plan.created_at)
+        """Every plan, oldest first. Read again are only those that were written since."""
+        self._seen = dict(self._look())
+        return sorted((plan for _, plan in self._seen.values()), key=lambda plan: plan.created_at)
 
     def save(self, plan: Plan) -> Plan:
         write_durably(self._of(plan.id) / "plan.json", plan.model_dump_json(indent=1).encode())
@@ -205,12 +211,14 @@ class Plans:
     def remove(self, plan: Plan) -> None:
         shutil.rmtree(self._of(plan.id), ignore_errors=True)
 
-    def _read(self) -> Iterator[Plan]:
+    def _look(self) -> Iterator[tuple[str, tuple[_Written, Plan]]]:
         for path in self._folder.iterdir() if self._folder.exists() else ():
-            try:
-                yield self.find(path.name)
-            except PlanNotFound:
-                continue  # being made or taken away
+            with suppress(FileNotFoundError, NotADirectoryError, PlanNotFound):  # being made or taken away
+                status = (path / "plan.json").stat()
+                written = status.st_ino, status.st_mtime_ns  # each time it is another file (`write_durably`)
+                before = self._seen.get(path.name)
+                unchanged = before if before and before[0] == written else None
+                yield path.name, unchanged or (written, self.find(path.name))
 
     @contextmanager
     def _of_findings(self, plan: Plan) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tests import steps
+from tests.machine import running as machine
 from tests.machine.coverage import Coverage
 from tests.machine.processes import Nursery
 from tests.reconcile.drifts.kinds import KINDS, a_base_is_left
@@ -26,8 +27,12 @@ ROUNDS = 3
 """Of drift and repair in one story, at most."""
 EVERYTHING = Round([(kind, number % len(PICTURES)) for number, kind in enumerate(KINDS)], [(a_base_is_left, CONTESTED)])
 """Of each kind one."""
-TRIES = 3
-"""Stories for one failpoint."""
+NOTHING = Round((), ())
+SOUGHT = ((EVERYTHING, NOTHING, NOTHING), (EVERYTHING, EVERYTHING), (EVERYTHING, NOTHING, NOTHING))
+"""Stories for one failpoint. What a dead writer left is old enough to be swept only if it does not come again."""
+AFTER_A_DEATH = ("snapshot.cut/pages.base", "snapshot.cut/file.write part", "snapshot.put/store.put db/part")
+"""Parts of names of failpoints that are not sought: a worker cuts a base in the lane only where a death left the log
+in doubt. The machine's long run seeks them, as its stories have damaged chains healed."""
 
 _pictures = st.integers(0, len(PICTURES) - 1)
 _drifts = st.tuples(st.sampled_from(KINDS), _pictures)
@@ -86,15 +91,20 @@ def run(nursery: Nursery, coverage: Coverage, *, number: int, drifts: int) -> No
 def seek_all(nursery: Nursery, coverage: Coverage) -> None:
     """Play stories for each failpoint that chance has not met."""
     for name in missed(coverage):
-        for number in range(TRIES):
-            if not coverage.ended[name]:
+        for number, rounds in enumerate(SOUGHT):
+            if not coverage.ended[name] and not any(part in name for part in AFTER_A_DEATH):
                 death = Death(within=name, number=0, nth=1, whole=False, keeps=True)
-                _play(nursery, coverage, Story((0, 1, 2), (EVERYTHING, EVERYTHING), death), number)
+                _play(nursery, coverage, Story((0, 1, 2), rounds, death), number)
 
 
 def missed(coverage: Coverage) -> list[str]:
     """Failpoints in the steps of commits and repairs that some process has passed, and where nobody died."""
     return [name for role, name in coverage.unmet() if role == "worker" and any(step in name for step in STEPS)]
+
+
+def is_excused(name: str) -> bool:
+    """Whether a long run may miss it."""
+    return machine.is_by_chance(name) or any(part in name for part in AFTER_A_DEATH)
 
 
 def unpassed(coverage: Coverage) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import pytest
@@ -35,6 +36,14 @@ def remains(repository: Repository, clock: Clock) -> Iterator[Remains]:
     deleter = Deleter(repository.store, repository.service.writer, settling_seconds=900, clock=clock)
     yield Remains(repository.store, deleter, settling_seconds=900, clock=clock)
     deleter.close()
+
+
+@contextmanager
+def impatience(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Who asks for something to be committed is answered at once, whatever came of it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(repository.service, "config", get_config().model_copy(update={"commit_wait_seconds": 0.3}))
+        yield
 
 
 def objects(repository: Repository, ident: str) -> set[str]:
@@ -328,9 +337,7 @@ def test_while_the_removal_of_a_live_image_is_not_durable_nothing_more_is_purged
     ident = ann.live()
     at = stranger("GET", "/api/v1/images").json()["revision"]
     repository.store.fail("put", "unavailable", name="db/", times=FOR_GOOD)
-    impatient = get_config().model_copy(update={"commit_wait_seconds": 0.3})
-    with monkeypatch.context() as patch:
-        patch.setattr(repository.service, "config", impatient)
+    with impatience(repository, monkeypatch):
         refused = problem(admin("POST", f"/api/v1/images/{ident}/purge"), 503, "commit-unfinished")
     assert "the purge does not: purge it again" in refused["detail"]
     repository.store.heal()
@@ -347,9 +354,7 @@ def test_a_purge_that_the_store_does_not_take_yet_is_answered_in_time_and_goes_o
     assert ann("DELETE", f"{path}/images/{ident}").status_code == 204
     ann.commit(path)
     repository.store.fail("put", "unavailable", name="db/", times=FOR_GOOD)
-    impatient = get_config().model_copy(update={"commit_wait_seconds": 0.3})
-    with monkeypatch.context() as patch:
-        patch.setattr(repository.service, "config", impatient)
+    with impatience(repository, monkeypatch):
         refused = problem(admin("POST", f"/api/v1/images/{ident}/purge"), 503, "store-unavailable")
     assert "goes on" in refused["detail"]
     assert "goes on" in stranger("GET", refused["type"]).text, "its page says no more than that nothing was changed"

@@ -75,15 +75,16 @@ def reconcile(
         if not (apply and plan.state == State.APPLYING):
             with _telling(plan, goes_on):
                 plan = _awaited(hand, plans, plan)
+        if not as_json and plan.state != State.FAILED:
+            _tell(plans, plan)
         if apply and _can_be_ordered(plan):
-            if not as_json:
-                _tell(plans, plan)
             ordered = _ordered(hand.disk, plan, force=force, claim=claim)
             with _telling(ordered, goes_on):
                 plan = _awaited(hand, plans, ordered)
-            _show_applied(plans, plan, as_json=as_json)
+        if as_json:
+            _show_json(plans, plan)
         else:
-            _show_found(plans, plan, as_json=as_json, claim=claim)
+            _conclude(plan, claim=claim)
     raise typer.Exit(_status(plan))
 
 
@@ -178,33 +179,20 @@ def _check_served(disk: Disk, plan: Plan) -> None:
         )
 
 
-def _show_found(plans: Plans, plan: Plan, *, as_json: bool, claim: bool) -> None:
+def _conclude(plan: Plan, *, claim: bool) -> None:
+    """Tell what became of its findings, or may be done about them."""
     from imagerepo.reconcile.plans import State
 
-    if plan.state == State.DONE and not as_json:
-        _tell(plans, plan)
-    if as_json or plan.state == State.DONE:
-        _show_applied(plans, plan, as_json=as_json)
-        return
-    if plan.state != State.FAILED:
-        _tell(plans, plan)
     if plan.reason:
         note(f"imagerepo: {plan.reason}")
-        return
-    if told := plan.found - plan.wanting:
-        note(f"\n{told:,} of {plan.found:,} want nobody: no live image needs them")
-    if plan.actionable:
-        note(f"\n{plan.actionable:,} of {plan.found:,} can be repaired: {_command(plan, claim=claim)}")
-
-
-def _show_applied(plans: Plans, plan: Plan, *, as_json: bool) -> None:
-    if as_json:
-        _show_json(plans, plan)
-        return
-    if plan.reason:
-        note(f"imagerepo: {plan.reason}")
-    elif plan.actionable:
-        sys.stdout.write(f"\n{_became(plan)}\n")
+    elif plan.state == State.DONE:
+        if plan.actionable:
+            sys.stdout.write(f"\n{_became(plan)}\n")
+    else:
+        if told := plan.found - plan.wanting:
+            note(f"\n{told:,} of {plan.found:,} want nobody: no live image needs them")
+        if plan.actionable:
+            note(f"\n{plan.actionable:,} of {plan.found:,} can be repaired: {_command(plan, claim=claim)}")
 
 
 def _became(plan: Plan) -> str:

@@ -75,11 +75,10 @@ def in_the_way(database: Path) -> Path | None:
     if database.exists() and not _is_ours(database):
         return database
     folder = database.with_name(BUILDING)
-    if folder.exists() and not folder.is_dir():
-        return folder
+    if not folder.is_dir():
+        return folder if folder.exists() else None
     made = (f"{database.name}*", f"{CHANGED}*")
-    found = sorted(folder.iterdir()) if folder.exists() else []
-    return next((file for file in found if not any(map(file.match, made))), None)
+    return next((file for file in sorted(folder.iterdir()) if not any(map(file.match, made))), None)
 
 
 def _is_ours(database: Path) -> bool:

@@ -94,9 +94,7 @@ def go_back(
             store, before, beside, wanted, patience, progress=progress, tell=tell, place=place
         )
         try:
-            state = disk.state()
-            _refuse_to_forget(disk, state, chosen.snapshot)
-            _refuse_contradictions(disk, state, chosen.snapshot)
+            _refuse_contradictions(disk, disk.state(), chosen.snapshot, seen_more=_GOES_NOT_BACK)
             Outbox(disk.bases).clear()
             _forget(disk)
             restore.install(beside, disk.database)
@@ -159,7 +157,21 @@ def _new(disk: Disk) -> Taken:
     return Taken(connect(disk.database), kept=False, repository=secrets.token_hex(16), final=None)
 
 
-def _refuse_contradictions(disk: Disk, state: ChainState | None, end: chain.Snapshot | None) -> None:
+_OLD_COPY = (
+    "the store shows snapshot {end} as its newest, but {folder} saw {seen} made durable: the store is showing an old "
+    "copy. Check that all of Swift's servers are up, and start again."
+)
+_GOES_NOT_BACK = (
+    "the newest snapshot that is whole is {end}, but {folder} saw {seen} made durable, and its database is not "
+    "overwritten with less: copy its catalogue.sqlite3* to a safe place, if what came after is wanted. To give that "
+    "up, start with an empty data folder and --to-last-good"
+)
+
+
+def _refuse_contradictions(
+    disk: Disk, state: ChainState | None, end: chain.Snapshot | None, *, seen_more: str = _OLD_COPY
+) -> None:
+    """Raise Damaged where what this disk knows can't be of a chain that ends so; `seen_more`: where it ended later."""
     if state is None or state.final is None:
         return
     if end is None:
@@ -173,22 +185,7 @@ def _refuse_contradictions(disk: Disk, state: ChainState | None, end: chain.Snap
             f"{disk.data_dir} belongs to another repository than the store: give this store its own data folder"
         )
     if state.final.sequence > end.header.sequence:
-        raise Damaged(
-            f"the store shows snapshot {end.header.sequence} as its newest, but {disk.data_dir} saw "
-            f"{state.final.sequence} made durable: the store is showing an old copy. Check that all of Swift's "
-            "servers are up, and start again."
-        )
-
-
-def _refuse_to_forget(disk: Disk, state: ChainState | None, whole: chain.Snapshot) -> None:
-    if state and state.final and state.repository == whole.header.repository:
-        seen, left = state.final.sequence, whole.header.sequence
-        if seen > left:
-            raise Damaged(
-                f"the newest snapshot that is whole is {left}, but {disk.data_dir} saw {seen} made durable, and its "
-                "database is not overwritten with less: copy its catalogue.sqlite3* to a safe place, if what came "
-                "after is wanted. To give that up, start with an empty data folder and --to-last-good"
-            )
+        raise Damaged(seen_more.format(end=end.header.sequence, folder=disk.data_dir, seen=state.final.sequence))
 
 
 def _keep(disk: Disk, end: str, *, digest: str | None = None) -> Taken | None:

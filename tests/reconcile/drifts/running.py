@@ -92,7 +92,7 @@ def seek_all(nursery: Nursery, coverage: Coverage) -> None:
     """Play stories for each failpoint that chance has not met."""
     for name in missed(coverage):
         for number, rounds in enumerate(SOUGHT):
-            if not coverage.ended[name] and not any(part in name for part in AFTER_A_DEATH):
+            if not coverage.ended[name] and not comes_after_a_death(name):
                 death = Death(within=name, number=0, nth=1, whole=False, keeps=True)
                 _play(nursery, coverage, Story((0, 1, 2), rounds, death), number)
 
@@ -104,7 +104,11 @@ def missed(coverage: Coverage) -> list[str]:
 
 def is_excused(name: str) -> bool:
     """Whether a long run may miss it."""
-    return machine.is_by_chance(name) or any(part in name for part in AFTER_A_DEATH)
+    return machine.is_by_chance(name) or comes_after_a_death(name)
+
+
+def comes_after_a_death(name: str) -> bool:
+    return any(part in name for part in AFTER_A_DEATH)
 
 
 def unpassed(coverage: Coverage) -> list[str]:

@@ -153,11 +153,31 @@ def test_a_plan_is_applied_as_it_was_looked_at(repository: Repository, ann: Call
     assert admin("GET", path_of(plan)).headers["ETag"] == plan.headers["ETag"]
     assert apply(admin, plan).status_code == 202
     done = settled(admin, path_of(plan))
-    problem(apply(admin, plan), 412, "precondition-failed")
-    again = apply(admin, done)
-    assert (again.status_code, again.json()) == (202, done.json())
+    problem(admin("POST", f"{path_of(plan)}/apply", headers={"If-Match": '"another"'}), 412, "precondition-failed")
+    for looked_at in (plan, done):
+        again = apply(admin, looked_at)
+        assert (again.status_code, again.json()) == (202, done.json())
     known = admin("GET", path_of(plan), headers={"If-None-Match": done.headers["ETag"]})
     assert known.status_code == 304
+
+
+def test_an_order_whose_answer_was_lost_is_repeated_as_it_was_given(
+    repository: Repository, ann: Caller, admin: Caller
+) -> None:
+    ann.live()
+    orphan(repository)
+    plan = planned(admin)
+    repository.store.fail("put", "unavailable", name=names.DB, times=FOR_GOOD)
+    try:
+        for _ in range(2):
+            accepted = apply(admin, plan)
+            assert (accepted.status_code, accepted.json()["state"]) == (202, "applying")
+            assert until(lambda: admin("GET", path_of(plan)).json()["reason"])
+    finally:
+        repository.store.heal()
+    assert settled(admin, path_of(plan)).json()["outcomes"] == {"deleted": 2}
+    did = admin("GET", "/api/v1/audit?action=reconcile").json()["results"]
+    assert [entry["subject"] for entry in did].count(plan.json()["id"]) == 1
 
 
 def test_a_plan_that_others_overtook_is_stale(repository: Repository, ann: Caller, admin: Caller) -> None:

@@ -22,12 +22,12 @@ def tagged(request: Request, response: HttpResponse) -> HttpResponse:
     return unless_known(request, response)
 
 
-def require_match(request: Request, response: HttpResponse) -> None:
-    """Raise PreconditionRequired without an `If-Match`, PreconditionFailed where it does not name `response`."""
+def require_match(request: Request, *responses: HttpResponse) -> None:
+    """Raise PreconditionRequired without an `If-Match`, PreconditionFailed where it names none of `responses`."""
     wanted = request.META.get("HTTP_IF_MATCH", "")
     if not wanted:
         raise PreconditionRequired("send If-Match with the ETag of what you looked at")
-    if wanted.strip() != "*" and _tag_of(response) not in parse_etags(wanted):
+    if wanted.strip() != "*" and not {_tag_of(response) for response in responses}.intersection(parse_etags(wanted)):
         raise PreconditionFailed("If-Match names another version than the one that is here now")
 
 

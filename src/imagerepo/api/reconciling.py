@@ -99,7 +99,8 @@ class ApplyView(ApiView):
             key,
             actor=actor(request).name,
             force=given.get("force", False),
-            check=lambda plan: require_match(request, _shown(plan)),
+            # A repetition, whose first answer was lost, names the plan as it was before the order.
+            check=lambda plan: require_match(request, _shown(plan), _shown(plan.as_ordered)),
         )
         return _accepted(plan)
 

@@ -83,6 +83,13 @@ class Plan(Frozen):
         return self.state in (State.PLANNING, State.APPLYING)
 
     @property
+    def as_ordered(self) -> Plan:
+        """What whoever ordered to apply it had looked at; of one that nobody has, itself."""
+        if self.state not in (State.APPLYING, State.DONE):
+            return self
+        return self.having(state=State.READY, applied=0, outcomes={}, reason=None)
+
+    @property
     def found(self) -> int:
         return sum(self.counts.values())
 

@@ -77,8 +77,8 @@ def test_a_removal_whose_commit_does_not_end_is_told_with_status_1_and_can_be_re
     failed = purge(ident_of(X))
     assert (failed.exit_code, failed.stdout) == (1, "")
     told = (
-        f"the removal of {ident_of(X)} is being committed and not yet durable. It goes on, but the purge does not: "
-        "purge it again in a while\n"
+        f"the removal of {ident_of(X)} is being committed and not yet durable. It goes on, and the purge after it; "
+        "if the image does not answer 410 in a while, purge it again\n"
     )
     assert failed.stderr == f"imagerepo: {told}"
     assert UploadSession.objects.get(title=f"purge of {ident_of(X)}").state == "merged"

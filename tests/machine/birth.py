@@ -24,7 +24,7 @@ from imagerepo.durability import bases, chain, drill, pages, retention, settle, 
 from imagerepo.durability.locks import acquire
 from imagerepo.durability.state import Disk
 from imagerepo.processes import die_with_parent
-from imagerepo.reconcile import carrying, deletion, duties, fixity, history, runner
+from imagerepo.reconcile import carrying, deletion, duties, fixity, history, purge, runner
 from imagerepo.reconcile.deletion import Clock
 from imagerepo.sessions import committer, lane, recovery, service, tokens
 from imagerepo.store.door import Door
@@ -146,6 +146,7 @@ def _worker_tasks(store: Door, clock: Clock) -> dict[str, Task]:
         "forget_rows": rows.forget,
         "add_row": rows.add,
         "look": _looks(made, clock),
+        "purging": lambda: [removal.purges for removal in purge.unfinished()],
         "marks": lambda: [str(ident) for ident in Condemned.objects.values_list("ident", flat=True)],
     }
 

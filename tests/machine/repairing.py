@@ -144,7 +144,7 @@ def take_down(world: World, server: Server, number: int, ident: str) -> None:
 
 
 def agrees_at_last(world: World) -> None:
-    """A last repair: then no mark is left, a plan finds nothing, and what was taken down is gone."""
+    """A last repair: then no mark and no purge is left, a plan finds nothing, and what was taken down is gone."""
     for _ in range(MOST_PLANS):
         settles(world)
         server = world.needed()
@@ -160,22 +160,25 @@ def agrees_at_last(world: World) -> None:
             world.look()
     else:
         raise AssertionError(f"there is always something to repair: {found}")
-    server = _is_without_marks(world, server)
+    server = _has_nothing_left(world, server)
     for ident in world.ledger.purged:
         _is_taken_down(world, server, ident)
 
 
-def _is_without_marks(world: World, server: Server) -> Server:
-    """At last: a worker may yet die where it was told to, and so clear none. Gives the server that says it."""
+def _has_nothing_left(world: World, server: Server) -> Server:
+    """No mark and no purge that has yet to go on, at last: a worker may still die where it was told to, before that.
+
+    Gives the server that says it.
+    """
     for _ in range(MOST_PLANS):
-        left = gives_order(world, server, 0, "marks")
-        if left == []:
+        left = [gives_order(world, server, 0, kind) for kind in ("marks", "purging")]
+        if left == [[], []]:
             return server
         settles(world)
         needed = world.needed()
         assert needed is not None
         server = needed
-    raise AssertionError(f"marks are left: {left}")
+    raise AssertionError(f"marks, or purges that do not go on: {left}")
 
 
 def _put_back(world: World) -> None:

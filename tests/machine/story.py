@@ -16,6 +16,7 @@ from imagerepo.testing.images import Picture
 from tests.machine.coverage import Coverage
 from tests.machine.ledger import Told
 from tests.machine.processes import Nursery
+from tests.machine.repairing import gives_order
 from tests.machine.restores import comes_to_rest
 from tests.machine.servers import Server, ends, eventually
 from tests.machine.staging import change
@@ -94,7 +95,7 @@ class Story(RuleBasedStateMachine):
         return not server.serving or any(told.in_doubt for told in doubtful) or self.repairs_are_under_way(server)
 
     def repairs_are_under_way(self, server: Server) -> bool:
-        """Whether images may go that somebody purges, or that the store has lost."""
+        """Whether images may go that somebody purges, also where nobody waits for it, or that the store has lost."""
         ledger = self.world.ledger
         if self.world.working(server):
             return True
@@ -107,7 +108,7 @@ class Story(RuleBasedStateMachine):
                     return True
         except NO_ANSWER:
             return True
-        return False
+        return gives_order(self.world, server, 0, "purging") != []
 
     def is_open(self, told: Told | None, server: Server | None) -> bool:
         if told is None or server is None or server.epoch < told.epoch:

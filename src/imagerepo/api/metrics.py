@@ -23,11 +23,11 @@ from imagerepo.api.auth import MayScrape, ScraperAuthentication
 from imagerepo.api.parsing import check_parameters
 from imagerepo.api.views import ApiView
 from imagerepo.catalogue import queries
-from imagerepo.catalogue.models import Condemned, Purged
+from imagerepo.catalogue.models import Condemned
 from imagerepo.durability import damage, drill
 from imagerepo.durability.damage import Round
 from imagerepo.durability.writer import Writer
-from imagerepo.reconcile import fixity
+from imagerepo.reconcile import fixity, purge
 from imagerepo.reconcile.plans import Plans
 from imagerepo.reconcile.plans import State as PlanState
 from imagerepo.sessions.models import State, UploadSession
@@ -123,8 +123,8 @@ def _of_the_round(now: Round) -> Iterator[GaugeMetricFamily]:
 def _of_deletions() -> Iterator[GaugeMetricFamily]:
     marks = Condemned.objects.count()
     yield _gauge("deletion_marks", "Bases whose deletion is not settled; commits that add one wait.", marks)
-    purges = Purged.objects.filter(gone=False).count()
-    yield _gauge("purges_waiting", "Purged images of which the store may still have something.", purges)
+    meaning = "Purges to be finished, and purged images of which the store may still have something."
+    yield _gauge("purges_waiting", meaning, purge.waiting())
 
 
 def _of_plans(writer: Writer) -> Iterator[GaugeMetricFamily]:

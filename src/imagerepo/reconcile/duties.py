@@ -1,6 +1,6 @@
 """What the runner does without any plan.
 
-Deletions settle, purged objects go, sessions expire, history ends, bases are read again.
+Deletions settle, purges go on, their objects go, sessions expire, history ends, bases are read again.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from contextlib import suppress
 from datetime import timedelta
 
 from imagerepo.catalogue.deeds import HISTORY
-from imagerepo.catalogue.models import Purged
 from imagerepo.errors import StoreError
-from imagerepo.reconcile import history
+from imagerepo.reconcile import history, purge
 from imagerepo.reconcile.deletion import Clock, Deleter, Outcome
 from imagerepo.reconcile.fixity import Fixity
 from imagerepo.reconcile.remains import Remains, delete_derivatives
@@ -32,10 +31,10 @@ log = logging.getLogger(__name__)
 
 
 class Deletions:
-    """Marks are cleared in their time, whoever left them; the objects of what was purged go."""
+    """Marks are cleared in their time, whoever left them; purges go on, and the objects of what was purged go."""
 
     def __init__(self, service: Service, deleter: Deleter, *, clock: Clock) -> None:
-        self._deleter = deleter
+        self._service, self._deleter = service, deleter
         settling = service.config.delete_settle_seconds
         self._remains = Remains(service.store, deleter, settling_seconds=settling, clock=clock)
         self._not_before = 0.0
@@ -43,8 +42,8 @@ class Deletions:
     def look(self) -> None:
         """Do what is due. Raises Fenced and Stopped."""
         self._deleter.clear_settled()
-        if time.monotonic() >= self._not_before and Purged.objects.filter(gone=False).exists():
-            left = self._remains.delete()
+        if time.monotonic() >= self._not_before and purge.waiting():
+            left = purge.go_on(self._service) + self._remains.delete()
             self._not_before = time.monotonic() + RETRY_SECONDS if left else 0.0
 
 

@@ -2,13 +2,18 @@
 
 removal, a revision like any other ─▶ rows and staged changes go, the address answers 410: durable
   ─▶ base and derivatives go (remains.py), as often as it takes
+
+The removal's session says what it purges, in the same record. So where it is live, and whoever asked has gone or the
+server has died, the runner goes on (duties.py).
 """
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
+from functools import partial
 
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 from django.utils import timezone
 
 from imagerepo.catalogue import queries
@@ -34,36 +39,78 @@ from imagerepo.testing.failpoints import step
 TRIES = 3
 """How often a removal that lost against somebody else's change is made anew."""
 
+log = logging.getLogger(__name__)
+
 
 class _LiveAgain(Exception):
     """It was added again after its removal."""
+
+
+class _Finished(Exception):
+    """Somebody else finished the purge after the same removal."""
 
 
 def purge(service: Service, ident: str, *, actor: str) -> None:
     """Take the image down, durably; its objects are deleted soon after (remains.py), even where no row tells of them.
 
     Repeatable: then its objects are deleted once more. Raises UnknownImage, BeingCommitted, CommitFailed, what a
-    commit raises, StoreUnavailable where it goes on, as the store does not take it yet, and StoreError.
+    commit raises, StoreUnavailable where it goes on, as the store does not take it yet, and StoreError. Where the
+    CommitFailed is of a removal that is merged, `go_on` does the rest once that is live.
     """
+    removal: UploadSession | None = None
     for _ in range(TRIES):
         with suppress(Conflicted):
-            _remove(service, ident, actor)
+            removal = _remove(service, ident, actor)
         with suppress(_LiveAgain):
-            _forget_in_time(service, ident, actor)
+            _forget_in_time(service, ident, actor, removal)
             return
     raise BeingCommitted(f"image {ident} is changed by others all the time: try again")
 
 
-def _remove(service: Service, ident: str, actor: str) -> None:
+def unfinished() -> QuerySet[UploadSession]:
+    """Removals of purges that are live, and after which nothing was forgotten yet."""
+    return UploadSession.objects.filter(purges__isnull=False, state=State.LIVE)
+
+
+def waiting() -> int:
+    """Of how many images something is left to be done, in the rows or in the store."""
+    return unfinished().count() + Purged.objects.filter(gone=False).count()
+
+
+def go_on(service: Service) -> int:
+    """Finish what is unfinished, whoever began it; how many have to be tried again. Raises Fenced and Stopped.
+
+    Of an image that was added again since its removal, what was shown before goes: as if it had been in time.
+    """
+    left = 0
+    for removal in unfinished():
+        try:
+            with suppress(_Finished):
+                _finish(service, removal)
+        except BeingCommitted as error:
+            log.info("the purge after session %s waits: %s", removal.key, error)
+            left += 1
+    return left
+
+
+def _finish(service: Service, removal: UploadSession) -> None:
+    try:
+        _forget_rows(service, removal.purges, removal.owner, removal)
+    except _LiveAgain:
+        _forget_before(service, removal)
+
+
+def _remove(service: Service, ident: str, actor: str) -> UploadSession | None:
+    """The removal, live; None where nothing is to be removed."""
     if queries.version_at(ident, queries.head()) is None:
-        return
-    session = lifecycle.open_session(actor, title=f"purge of {ident}")
+        return None
+    session = lifecycle.open_session(actor, title=f"purge of {ident}", purges=ident)
     try:
         staging.stage_removal(session, ident)
         done = service.committer.commit(session, wait=service.config.commit_wait_seconds)
     except (NotInSession, NothingToCommit):  # somebody else removed or purged it meanwhile
         _give_up(session)
-        return
+        return None
     except CommitFailed as error:
         _give_up(session)
         raise (_not_yet(ident, session, error.state) if error.state == State.MERGED else error) from None
@@ -72,12 +119,13 @@ def _remove(service: Service, ident: str, actor: str) -> None:
         raise
     if done.state != State.LIVE:
         raise _not_yet(ident, done, done.state)
+    return done
 
 
 def _not_yet(ident: str, session: UploadSession, state: str) -> CommitFailed:
     detail = (
-        f"the removal of {ident} is being committed and not yet durable. It goes on, but the purge does not: "
-        "purge it again in a while"
+        f"the removal of {ident} is being committed and not yet durable. It goes on, and the purge after it; "
+        "if the image does not answer 410 in a while, purge it again"
     )
     return CommitFailed(detail, session=session.key, state=state)
 
@@ -87,32 +135,37 @@ def _give_up(session: UploadSession) -> None:
         lifecycle.abort(session)
 
 
-def _forget_in_time(service: Service, ident: str, actor: str) -> None:
-    done = service.committer.publish(lambda: _forget(service, ident, actor), wait=service.config.commit_wait_seconds)
+def _forget_in_time(service: Service, ident: str, actor: str, removal: UploadSession | None) -> None:
+    work = partial(_forget, service, ident, actor, removal)
+    done = service.committer.publish(work, wait=service.config.commit_wait_seconds)
     if done is None:
         raise StoreUnavailable(f"the purge of {ident} is not durable yet, and goes on: ask again in a while")
 
 
-def _forget(service: Service, ident: str, actor: str) -> bool:
+def _forget(service: Service, ident: str, actor: str, removal: UploadSession | None) -> bool:
     """Delete every row of it, and note that it was purged, in one durable change. True: it is done."""
-    try:
-        _forget_rows(service, ident, actor)
-    except UnknownImage:
-        if not has_objects(service.store, ident):
-            raise
-        _forget_rows(service, ident, actor, orphaned=True)
+    with suppress(_Finished):
+        try:
+            _forget_rows(service, ident, actor, removal)
+        except UnknownImage:
+            if not has_objects(service.store, ident):
+                raise
+            _forget_rows(service, ident, actor, removal, orphaned=True)
     return True
 
 
-def _forget_rows(service: Service, ident: str, actor: str, *, orphaned: bool = False) -> None:
-    """`orphaned`: the store has it, whatever the rows know. Raises UnknownImage."""
+def _forget_rows(
+    service: Service, ident: str, actor: str, removal: UploadSession | None, *, orphaned: bool = False
+) -> None:
+    """`orphaned`: the store has it, whatever the rows know. Raises UnknownImage, and _Finished after `removal`."""
     staged = StagedImage.objects.filter(ident=ident)
     sessions: list[UploadSession] = []
 
     def change() -> None:
+        _check_unfinished(removal)
         versions = ImageVersion.objects.filter(image__ident=ident)
-        known = versions.exists() or staged.exists() or Purged.objects.filter(ident=ident).exists()
-        if not known and not orphaned:
+        known = orphaned or _is_known(ident) or versions.exists() or staged.exists()
+        if not known:
             raise UnknownImage(f"no image {ident} was ever live or staged here")
         _check_nobody_commits(ident)
         revision = versions.aggregate(newest=Max("valid_to"))["newest"]
@@ -120,8 +173,7 @@ def _forget_rows(service: Service, ident: str, actor: str, *, orphaned: bool = F
         staged.delete()
         versions.delete()
         Image.objects.filter(ident=ident).delete()
-        _note(ident, revision)
-        entry(actor, Deed.PURGE, ident).save()
+        _note(ident, revision, actor)
 
     with step("purge.forget"):
         lane.publish(service.writer, change)
@@ -129,12 +181,36 @@ def _forget_rows(service: Service, ident: str, actor: str, *, orphaned: bool = F
         staging.drop_unless_staged(session, ident)
 
 
-def _note(ident: str, revision: int | None) -> None:
+def _forget_before(service: Service, removal: UploadSession) -> None:
+    """Forget the versions that ended with the removal or before it. Raises _Finished."""
+
+    def change() -> None:
+        _check_unfinished(removal)
+        ImageVersion.objects.filter(image__ident=removal.purges, valid_to__lte=removal.revision).delete()
+        _note(removal.purges, removal.revision, removal.owner)
+
+    with step("purge.forget"):
+        lane.publish(service.writer, change)
+
+
+def _is_known(ident: str) -> bool:
+    """Whether it was purged, or its removal is live: history may have forgotten it since."""
+    return Purged.objects.filter(ident=ident).exists() or unfinished().filter(purges=ident).exists()
+
+
+def _check_unfinished(removal: UploadSession | None) -> None:
+    if removal and not unfinished().filter(pk=removal.pk).exists():
+        raise _Finished
+
+
+def _note(ident: str, revision: int | None, actor: str) -> None:
     """Note that it was purged just now, also of one that was before: the store may have it again since."""
     noted = {"purged_at": timezone.now(), "gone": False}
     if revision is not None:
         noted["revision"] = revision
     Purged.objects.update_or_create(ident=ident, defaults=noted)
+    UploadSession.objects.filter(purges=ident).update(purges=None)
+    entry(actor, Deed.PURGE, ident).save()
 
 
 def _check_nobody_commits(ident: str) -> None:

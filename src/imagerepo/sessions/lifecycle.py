@@ -14,10 +14,13 @@ from imagerepo.sessions.models import State, UploadSession, wrong_state
 from imagerepo.sessions.service import current
 
 
-def open_session(owner: str, title: str = "", expires_in: float | None = None) -> UploadSession:
+def open_session(
+    owner: str, title: str = "", expires_in: float | None = None, *, purges: str | None = None
+) -> UploadSession:
     """A new session of `owner`, which expires after `expires_in` seconds without a write.
 
-    Raises SpoolFull where the log is full of what the store does not take.
+    `purges` is the ident that is to be forgotten once this, its removal, is live. Raises SpoolFull where the log is
+    full of what the store does not take.
     """
     current().writer.check_room()
     seconds = current().config.session_seconds if expires_in is None else expires_in
@@ -29,6 +32,7 @@ def open_session(owner: str, title: str = "", expires_in: float | None = None) -
             expires_at=expiry.expires_at(seconds),
             expires_in=seconds,
             base_revision=queries.head(),
+            purges=purges,
         )
 
 

@@ -60,6 +60,7 @@ class UploadSession(models.Model):
         help_text="The claim it is committed under: the worker that uploads it, and a number.",
     )
     counts = models.JSONField(null=True, help_text="Counts at the merge; while it is open they are counted.")
+    purges = IdentField(null=True, help_text="The ident that its purge has yet to forget, once this removal is live.")
 
     class Meta:
         indexes = [
@@ -69,6 +70,7 @@ class UploadSession(models.Model):
                 condition=models.Q(state__in=["committing", "merged"]),
             ),
             models.Index(fields=["owner", "id"], name="session_owner"),
+            models.Index(fields=["purges"], name="session_purges", condition=models.Q(purges__isnull=False)),
         ]
 
     @transition(field=state, source=State.OPEN, target=State.COMMITTING)

@@ -14,6 +14,7 @@ from imagerepo.config import get_config
 from imagerepo.reconcile.deletion import Deleter
 from imagerepo.reconcile.remains import Remains
 from imagerepo.reconcile.runner import Runner
+from imagerepo.sessions import staging
 from imagerepo.sessions.models import UploadSession
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectInfo, ObjectStore
@@ -410,6 +411,32 @@ def test_of_what_is_added_again_before_a_purge_went_on_only_what_was_before_goes
         problem(stranger("GET", f"/images/{ident}?at={at}"), 410, "gone")
         assert stranger("GET", f"/images/{ident}").content == data
         assert len(stranger("GET", f"/api/v1/images/{ident}/history").json()["results"]) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_purge_that_goes_on_does_not_take_a_later_one_for_done(
+    repository: Repository,
+    ann: Caller,
+    admin: Caller,
+    stranger: Caller,
+    runner: Runner,
+    when: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = picture()
+    ident = ann.live(data)
+    first = purged_in_doubt(repository, admin, stranger, ident, monkeypatch)
+    ann.live(data)
+    second = repository.open_session(purges=ident)
+    staging.stage_removal(second, ident)
+    if when == "after":
+        assert repository.commit(second).state == "live"
+    runner.look()
+    if when == "before":
+        assert repository.commit(second).state == "live"
+        runner.look()
+    for at in (first, int(second.base_revision)):
+        problem(stranger("GET", f"/images/{ident}?at={at}"), 410, "gone")
 
 
 def test_a_purge_waits_for_a_commit_of_its_image_and_then_goes_on(

@@ -174,6 +174,7 @@ def _forget_rows(
         versions.delete()
         Image.objects.filter(ident=ident).delete()
         _note(ident, revision, actor)
+        unfinished().filter(purges=ident).update(purges=None)
 
     with step("purge.forget"):
         lane.publish(service.writer, change)
@@ -188,6 +189,8 @@ def _forget_before(service: Service, removal: UploadSession) -> None:
         _check_unfinished(removal)
         ImageVersion.objects.filter(image__ident=removal.purges, valid_to__lte=removal.revision).delete()
         _note(removal.purges, removal.revision, removal.owner)
+        # A removal after this one has a purge of its own before it.
+        unfinished().filter(purges=removal.purges, revision__lte=removal.revision).update(purges=None)
 
     with step("purge.forget"):
         lane.publish(service.writer, change)
@@ -209,7 +212,6 @@ def _note(ident: str, revision: int | None, actor: str) -> None:
     if revision is not None:
         noted["revision"] = revision
     Purged.objects.update_or_create(ident=ident, defaults=noted)
-    UploadSession.objects.filter(purges=ident).update(purges=None)
     entry(actor, Deed.PURGE, ident).save()
 
 

@@ -57,8 +57,8 @@ def purge(service: Service, ident: str, *, actor: str) -> None:
     commit raises, StoreUnavailable where it goes on, as the store does not take it yet, and StoreError. Where the
     CommitFailed is of a removal that is merged, `go_on` does the rest once that is live.
     """
-    removal: UploadSession | None = None
     for _ in range(TRIES):
+        removal: UploadSession | None = None
         with suppress(Conflicted):
             removal = _remove(service, ident, actor)
         with suppress(_LiveAgain):

@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
             model_name="uploadsession",
             name="purges",
             field=imagerepo.catalogue.models.IdentField(
-                help_text="The ident that its purge has yet to forget, once this removal is live.",
+                help_text="The ident whose purge it removes for; null again when that is done.",
                 max_length=32,
                 null=True,
             ),

@@ -76,12 +76,13 @@ def test_a_removal_whose_commit_does_not_end_is_told_with_status_1_and_can_be_re
     snapshots.write_text("no folder")
     failed = purge(ident_of(X))
     assert (failed.exit_code, failed.stdout) == (1, "")
+    removal = UploadSession.objects.get(title=f"purge of {ident_of(X)}")
     told = (
-        f"the removal of {ident_of(X)} is being committed and not yet durable. It goes on, and the purge after it; "
-        "if the image does not answer 410 in a while, purge it again\n"
+        f"the removal of {ident_of(X)} is not durable yet: session {removal.key} is merged. It goes on, and the purge "
+        "when it is live; if it is open again, purge the image again\n"
     )
     assert failed.stderr == f"imagerepo: {told}"
-    assert UploadSession.objects.get(title=f"purge of {ident_of(X)}").state == "merged"
+    assert removal.state == "merged"
     assert live() == {ident_of(X), ident_of(Y)}
     snapshots.unlink()
     away.rename(snapshots)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from imagerepo.reconcile.findings import Code
+from imagerepo.reconcile.plans import Plans, State
 from imagerepo.reconcile.runner import Runner
 from imagerepo.store import names
 from imagerepo.testing.faulty import FOR_GOOD
@@ -180,6 +181,20 @@ def test_an_order_whose_answer_was_lost_is_repeated_as_it_was_given(
     assert [entry["subject"] for entry in did].count(plan.json()["id"]) == 1
 
 
+def test_whoever_repeats_an_order_whose_plan_failed_hears_why(
+    repository: Repository, ann: Caller, admin: Caller
+) -> None:
+    ann.live()
+    orphan(repository)
+    plan = planned(admin)
+    assert apply(admin, plan).status_code == 202
+    settled(admin, path_of(plan))
+    plans = Plans(repository.service.writer.disk)
+    done = plans.find(plan.json()["id"])
+    plans.save(done.having(state=State.FAILED, reason="it broke off 5 times: too bad"))
+    assert "too bad" in problem(apply(admin, plan), 409, "plan-not-ready")["detail"]
+
+
 def test_a_plan_that_others_overtook_is_stale(repository: Repository, ann: Caller, admin: Caller) -> None:
     ident = ann.live()
     repository.store.delete([names.base(ident)])
@@ -192,7 +207,8 @@ def test_a_plan_that_others_overtook_is_stale(repository: Repository, ann: Calle
     stale = admin("GET", path_of(plan))
     assert stale.json()["state"] == "stale"
     assert ident in stale.json()["reason"]
-    problem(apply(admin, stale), 412, "stale-plan")
+    for looked_at in (plan, stale):
+        problem(apply(admin, looked_at), 412, "stale-plan")
     apply(admin, planned(admin), json={"force": True})
 
 

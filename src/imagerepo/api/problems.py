@@ -233,7 +233,7 @@ TABLE: dict[type[BaseException], Kind] = {
         "being-committed",
         409,
         "A session that changes the image is being committed",
-        "It is not purged, though it may be removed by now. Repeat the request in a moment.",
+        "It is not purged yet, though it may be removed by now. Repeat the request in a moment.",
         retry_after=1,
     ),
     errors.PlanNotFound: Kind(

@@ -2,8 +2,8 @@
 
 Commits never change the rows of a revision once head has reached it: a merge adds versions from a later revision on,
 and closes others at one. So no transaction is needed, and a page asked for later is of the same listing. Two things
-only take rows away from revisions: a purge, all of one image, which such a page then lacks; and the end of history,
-behind the horizon, of which nothing can be asked for any more.
+only take rows away from revisions: a purge, all of one image up to its removal, which such a page then lacks; and the
+end of history, behind the horizon, of which nothing can be asked for any more.
 """
 
 from __future__ import annotations

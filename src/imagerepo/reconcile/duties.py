@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from imagerepo.catalogue.deeds import HISTORY
+from imagerepo.catalogue.models import Purged
 from imagerepo.errors import StoreError
 from imagerepo.reconcile import history, purge
 from imagerepo.reconcile.deletion import Clock, Deleter, Outcome
@@ -42,8 +43,9 @@ class Deletions:
     def look(self) -> None:
         """Do what is due. Raises Fenced and Stopped."""
         self._deleter.clear_settled()
-        if time.monotonic() >= self._not_before and purge.waiting():
-            left = purge.go_on(self._service) + self._remains.delete()
+        purge.go_on(self._service)
+        if time.monotonic() >= self._not_before and Purged.objects.filter(gone=False).exists():
+            left = self._remains.delete()
             self._not_before = time.monotonic() + RETRY_SECONDS if left else 0.0
 
 

@@ -84,8 +84,8 @@ class Plan(Frozen):
 
     @property
     def as_ordered(self) -> Plan:
-        """What whoever ordered to apply it had looked at; of one that nobody has, itself."""
-        if self.state not in (State.APPLYING, State.DONE):
+        """The plan as whoever orders to apply it has looked at it, whatever came of that."""
+        if not self.applied_by and self.state != State.STALE:
             return self
         return self.having(state=State.READY, applied=0, outcomes={}, reason=None)
 

@@ -9,7 +9,6 @@ server has died, the runner goes on (duties.py).
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from functools import partial
 
@@ -39,8 +38,6 @@ from imagerepo.testing.failpoints import step
 TRIES = 3
 """How often a removal that lost against somebody else's change is made anew."""
 
-log = logging.getLogger(__name__)
-
 
 class _LiveAgain(Exception):
     """It was added again after its removal."""
@@ -55,10 +52,10 @@ def purge(service: Service, ident: str, *, actor: str) -> None:
 
     Repeatable: then its objects are deleted once more. Raises UnknownImage, BeingCommitted, CommitFailed, what a
     commit raises, StoreUnavailable where it goes on, as the store does not take it yet, and StoreError. Where the
-    CommitFailed is of a removal that is merged, `go_on` does the rest once that is live.
+    CommitFailed is of a removal that goes on, `go_on` does the rest once that is live.
     """
     for _ in range(TRIES):
-        removal: UploadSession | None = None
+        removal = None
         with suppress(Conflicted):
             removal = _remove(service, ident, actor)
         with suppress(_LiveAgain):
@@ -73,31 +70,18 @@ def unfinished() -> QuerySet[UploadSession]:
 
 
 def waiting() -> int:
-    """Of how many images something is left to be done, in the rows or in the store."""
+    """How many purges have something left to do, in the rows or in the store."""
     return unfinished().count() + Purged.objects.filter(gone=False).count()
 
 
-def go_on(service: Service) -> int:
-    """Finish what is unfinished, whoever began it; how many have to be tried again. Raises Fenced and Stopped.
+def go_on(service: Service) -> None:
+    """Finish what is unfinished, whoever began it, as if each had been in time: what came since stays.
 
-    Of an image that was added again since its removal, what was shown before goes: as if it had been in time.
+    Raises Fenced and Stopped.
     """
-    left = 0
     for removal in unfinished():
-        try:
-            with suppress(_Finished):
-                _finish(service, removal)
-        except BeingCommitted as error:
-            log.info("the purge after session %s waits: %s", removal.key, error)
-            left += 1
-    return left
-
-
-def _finish(service: Service, removal: UploadSession) -> None:
-    try:
-        _forget_rows(service, removal.purges, removal.owner, removal)
-    except _LiveAgain:
-        _forget_before(service, removal)
+        with suppress(_Finished):
+            _forget_up_to(service, removal)
 
 
 def _remove(service: Service, ident: str, actor: str) -> UploadSession | None:
@@ -124,8 +108,8 @@ def _remove(service: Service, ident: str, actor: str) -> UploadSession | None:
 
 def _not_yet(ident: str, session: UploadSession, state: str) -> CommitFailed:
     detail = (
-        f"the removal of {ident} is being committed and not yet durable. It goes on, and the purge after it; "
-        "if the image does not answer 410 in a while, purge it again"
+        f"the removal of {ident} is not durable yet: session {session.key} is {state}. It goes on, and the purge when "
+        "it is live; if it is open again, purge the image again"
     )
     return CommitFailed(detail, session=session.key, state=state)
 
@@ -144,36 +128,38 @@ def _forget_in_time(service: Service, ident: str, actor: str, removal: UploadSes
 
 def _forget(service: Service, ident: str, actor: str, removal: UploadSession | None) -> bool:
     """Delete every row of it, and note that it was purged, in one durable change. True: it is done."""
-    with suppress(_Finished):
-        try:
-            _forget_rows(service, ident, actor, removal)
-        except UnknownImage:
-            if not has_objects(service.store, ident):
-                raise
-            _forget_rows(service, ident, actor, removal, orphaned=True)
+    try:
+        _forget_rows(service, ident, actor, removal)
+    except UnknownImage:
+        if not has_objects(service.store, ident):
+            raise
+        _forget_rows(service, ident, actor, removal, orphaned=True)
     return True
 
 
 def _forget_rows(
     service: Service, ident: str, actor: str, removal: UploadSession | None, *, orphaned: bool = False
 ) -> None:
-    """`orphaned`: the store has it, whatever the rows know. Raises UnknownImage, and _Finished after `removal`."""
+    """`orphaned`: the store has it, whatever the rows know. Raises UnknownImage, BeingCommitted and _LiveAgain."""
     staged = StagedImage.objects.filter(ident=ident)
     sessions: list[UploadSession] = []
 
     def change() -> None:
-        _check_unfinished(removal)
         versions = ImageVersion.objects.filter(image__ident=ident)
         known = orphaned or _is_known(ident) or versions.exists() or staged.exists()
         if not known:
             raise UnknownImage(f"no image {ident} was ever live or staged here")
         _check_nobody_commits(ident)
         revision = versions.aggregate(newest=Max("valid_to"))["newest"]
+        if revision is None and removal:  # history has forgotten the versions since
+            revision = removal.revision
         sessions.extend(UploadSession.objects.filter(staged__ident=ident))
         staged.delete()
         versions.delete()
         Image.objects.filter(ident=ident).delete()
-        _note(ident, revision, actor)
+        _note(ident, revision)
+        if not removal or unfinished().filter(pk=removal.pk).exists():  # else `go_on` was there first, and said so
+            entry(actor, Deed.PURGE, ident).save()
         unfinished().filter(purges=ident).update(purges=None)
 
     with step("purge.forget"):
@@ -182,18 +168,32 @@ def _forget_rows(
         staging.drop_unless_staged(session, ident)
 
 
-def _forget_before(service: Service, removal: UploadSession) -> None:
-    """Forget the versions that ended with the removal or before it. Raises _Finished."""
+def _forget_up_to(service: Service, removal: UploadSession) -> None:
+    """Forget what was shown up to the removal, and what was staged before it was asked for. Raises _Finished."""
+    ident, revision = removal.purges, removal.revision or 0
+    staged = StagedImage.objects.filter(ident=ident, session__state=State.OPEN, staged_at__lt=removal.created_at)
+    sessions: list[UploadSession] = []
 
     def change() -> None:
-        _check_unfinished(removal)
-        ImageVersion.objects.filter(image__ident=removal.purges, valid_to__lte=removal.revision).delete()
-        _note(removal.purges, removal.revision, removal.owner)
-        # A removal after this one has a purge of its own before it.
-        unfinished().filter(purges=removal.purges, revision__lte=removal.revision).update(purges=None)
+        if not unfinished().filter(pk=removal.pk).exists():
+            raise _Finished
+        versions = ImageVersion.objects.filter(image__ident=ident)
+        # A session that was given back may have been changed by its owner since: then it removed something else.
+        if versions.filter(valid_to=revision).exists() or queries.horizon() >= revision:
+            sessions.extend(UploadSession.objects.filter(staged__in=staged))
+            staged.delete()
+            versions.filter(valid_to__lte=revision).delete()
+            if not versions.exists():
+                Image.objects.filter(ident=ident).delete()
+            _note(ident, revision)
+            entry(removal.owner, Deed.PURGE, ident).save()
+        # A removal after this one has yet to be followed by a purge of its own.
+        unfinished().filter(purges=ident, revision__lte=revision).update(purges=None)
 
     with step("purge.forget"):
         lane.publish(service.writer, change)
+    for session in sessions:
+        staging.drop_unless_staged(session, ident)
 
 
 def _is_known(ident: str) -> bool:
@@ -201,25 +201,19 @@ def _is_known(ident: str) -> bool:
     return Purged.objects.filter(ident=ident).exists() or unfinished().filter(purges=ident).exists()
 
 
-def _check_unfinished(removal: UploadSession | None) -> None:
-    if removal and not unfinished().filter(pk=removal.pk).exists():
-        raise _Finished
-
-
-def _note(ident: str, revision: int | None, actor: str) -> None:
+def _note(ident: str, revision: int | None) -> None:
     """Note that it was purged just now, also of one that was before: the store may have it again since."""
     noted = {"purged_at": timezone.now(), "gone": False}
     if revision is not None:
         noted["revision"] = revision
     Purged.objects.update_or_create(ident=ident, defaults=noted)
-    entry(actor, Deed.PURGE, ident).save()
 
 
 def _check_nobody_commits(ident: str) -> None:
     """Raise BeingCommitted, or _LiveAgain where somebody has committed it meanwhile."""
     current = ImageVersion.objects.filter(image__ident=ident, valid_to=FOREVER).first()
     if current is not None and current.valid_from <= queries.head():
-        raise _LiveAgain
+        raise _LiveAgain(f"image {ident} was added again after its removal")
     committing = StagedImage.objects.filter(ident=ident, session__state__in=[State.COMMITTING, State.MERGED])
     if current is not None or committing.exists():
         raise BeingCommitted(f"a session that changes image {ident} is being committed: try again in a moment")

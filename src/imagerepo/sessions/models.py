@@ -60,7 +60,7 @@ class UploadSession(models.Model):
         help_text="The claim it is committed under: the worker that uploads it, and a number.",
     )
     counts = models.JSONField(null=True, help_text="Counts at the merge; while it is open they are counted.")
-    purges = IdentField(null=True, help_text="The ident that its purge has yet to forget, once this removal is live.")
+    purges = IdentField(null=True, help_text="The ident whose purge it removes for; null again when that is done.")
 
     class Meta:
         indexes = [

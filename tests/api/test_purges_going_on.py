@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -12,10 +12,9 @@ from imagerepo.config import get_config
 from imagerepo.reconcile import history
 from imagerepo.reconcile.runner import Runner
 from imagerepo.sessions import staging
-from imagerepo.sessions.models import UploadSession
 from imagerepo.store import names
 from imagerepo.testing.faulty import FOR_GOOD
-from tests.api.caller import Caller, as_json, picture, problem
+from tests.api.caller import Caller, as_json, ident_of, picture, problem
 from tests.inprocess import Repository
 from tests.waiting import until
 
@@ -160,18 +159,87 @@ def test_a_purge_goes_on_beside_whoever_commits_the_image_meanwhile(
     assert stranger("GET", f"/images/{ident}").content == data
 
 
+@pytest.mark.parametrize("instead", ["an update", "another removal"])
 def test_a_purge_whose_session_somebody_made_into_something_else_forgets_nothing(
-    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, runner: Runner
+    repository: Repository, ann: Caller, admin: Caller, stranger: Caller, runner: Runner, instead: str
 ) -> None:
     ident = ann.live()
     given_back = repository.open_session(purges=ident)
     staging.stage_removal(given_back, ident)
     staging.discard(given_back, ident)
-    staging.stage_removal(given_back, ann.live())
+    if instead == "an update":
+        staging.stage_metadata(given_back, ident, {"title": "kept"})
+    else:
+        staging.stage_removal(given_back, ann.live())
     assert repository.commit(given_back).state == "live"
+    shown = stranger("GET", f"/api/v1/images/{ident}/history").json()["results"]
     runner.look()
-    assert len(stranger("GET", f"/api/v1/images/{ident}/history").json()["results"]) == 1
-    assert (noted(admin, ident), UploadSession.objects.get(pk=given_back.pk).purges) == (0, None)
+    assert stranger("GET", f"/api/v1/images/{ident}/history").json()["results"] == shown
+    assert noted(admin, ident) == 0
+
+
+def test_a_purge_waits_for_whoever_commits_what_was_staged_before_it(
+    repository: Repository,
+    ann: Caller,
+    admin: Caller,
+    stranger: Caller,
+    runner: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ident, other, session = ann.live(), picture(), ann.open()
+    ann("PATCH", f"{session}/images/{ident}", **as_json({"title": "before"}))
+    ann.add(session, other)
+    at = purged_in_doubt(repository, admin, stranger, ident, monkeypatch)
+    repository.store.fail("put", "unavailable", name=names.base(ident_of(other)), times=FOR_GOOD)
+    ann("POST", f"{session}/commit", headers={"Prefer": "respond-async"})
+    runner.look()
+    assert stranger("GET", f"/api/v1/images/{ident}?at={at}").status_code == 200
+    repository.store.heal()
+    until(lambda: ann("GET", session).json()["state"] == "open")  # in conflict with the removal
+    runner.look()
+    problem(stranger("GET", f"/api/v1/images/{ident}?at={at}"), 410, "gone")
+    assert ann.changes(session) == {ident_of(other): "add"}
+
+
+def test_what_is_staged_since_stays(
+    repository: Repository,
+    ann: Caller,
+    admin: Caller,
+    stranger: Caller,
+    runner: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = picture()
+    ident, session = ann.live(data), ann.open()
+    purged_in_doubt(repository, admin, stranger, ident, monkeypatch)
+    ann.add(session, data)
+    runner.look()
+    assert ann.commit(session)["counts"]["add"] == 1
+    assert stranger("GET", f"/images/{ident}").content == data
+
+
+def test_whoever_still_waits_for_a_purge_takes_down_what_was_added_again_meanwhile(
+    repository: Repository,
+    ann: Caller,
+    admin: Caller,
+    stranger: Caller,
+    runner: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = picture()
+    ident = ann.live(data)
+    publish = repository.service.committer.publish
+
+    def late(work: Callable[[], bool], *, wait: float) -> bool | None:
+        """The removal is live: others are quicker now."""
+        monkeypatch.undo()
+        ann.live(data)
+        runner.look()
+        return publish(work, wait=wait)
+
+    monkeypatch.setattr(repository.service.committer, "publish", late)
+    assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
+    problem(stranger("GET", f"/images/{ident}"), 410, "gone")
 
 
 def test_what_history_forgot_before_its_purge_went_on_answers_410_all_the_same(

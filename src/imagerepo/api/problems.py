@@ -273,8 +273,8 @@ TABLE: dict[type[BaseException], Kind] = {
         "commit-unfinished",
         503,
         "The commit is not done",
-        "State `open`: nothing happened, commit again. State `merged`: it is being finished, and may be live "
-        "already; poll the session.",
+        "State `open`: nothing happened, repeat the request. State `committing` or `merged`: it is being finished, and "
+        "may be live already; poll the session.",
         retry_after=5,
     ),
     errors.ObjectNotFound: Kind(

@@ -9,6 +9,7 @@ server has died, the runner goes on (duties.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -44,7 +45,7 @@ class _LiveAgain(Exception):
 
 
 class _Finished(Exception):
-    """Somebody else finished the purge after the same removal."""
+    """Somebody else finished the purge after this removal, or a later one."""
 
 
 def purge(service: Service, ident: str, *, actor: str) -> None:
@@ -70,17 +71,17 @@ def unfinished() -> QuerySet[UploadSession]:
 
 
 def waiting() -> int:
-    """How many purges have something left to do, in the rows or in the store."""
+    """Purges to be finished, and purged images of which the store may still have something."""
     return unfinished().count() + Purged.objects.filter(gone=False).count()
 
 
 def go_on(service: Service) -> None:
     """Finish what is unfinished, whoever began it, as if each had been in time: what came since stays.
 
-    Raises Fenced and Stopped.
+    Where a session is being committed that staged it before, that is left to the next time. Raises Fenced and Stopped.
     """
     for removal in unfinished():
-        with suppress(_Finished):
+        with suppress(BeingCommitted, _Finished):
             _forget_up_to(service, removal)
 
 
@@ -142,63 +143,65 @@ def _forget_rows(
 ) -> None:
     """`orphaned`: the store has it, whatever the rows know. Raises UnknownImage, BeingCommitted and _LiveAgain."""
     staged = StagedImage.objects.filter(ident=ident)
-    sessions: list[UploadSession] = []
+    removals = unfinished().filter(purges=ident)
 
-    def change() -> None:
+    def forget() -> None:
         versions = ImageVersion.objects.filter(image__ident=ident)
-        known = orphaned or _is_known(ident) or versions.exists() or staged.exists()
-        if not known:
+        known = [versions, staged, removals, Purged.objects.filter(ident=ident)]
+        if not orphaned and not any(rows.exists() for rows in known):
             raise UnknownImage(f"no image {ident} was ever live or staged here")
-        _check_nobody_commits(ident)
-        revision = versions.aggregate(newest=Max("valid_to"))["newest"]
-        if revision is None and removal:  # history has forgotten the versions since
-            revision = removal.revision
-        sessions.extend(UploadSession.objects.filter(staged__ident=ident))
-        staged.delete()
+        _check_not_live(ident)
+        newest = versions.aggregate(newest=Max("valid_to"))["newest"]
+        if newest is None:  # history was there first
+            newest = removals.aggregate(newest=Max("revision"))["newest"]
         versions.delete()
         Image.objects.filter(ident=ident).delete()
-        _note(ident, revision)
-        if not removal or unfinished().filter(pk=removal.pk).exists():  # else `go_on` was there first, and said so
+        _note(ident, newest)
+        if removal is None or removals.filter(pk=removal.pk).exists():  # else whoever forgot it since has said so
             entry(actor, Deed.PURGE, ident).save()
-        unfinished().filter(purges=ident).update(purges=None)
+        removals.update(purges=None)
 
-    with step("purge.forget"):
-        lane.publish(service.writer, change)
-    for session in sessions:
-        staging.drop_unless_staged(session, ident)
+    _publish(service, ident, staged, forget)
 
 
 def _forget_up_to(service: Service, removal: UploadSession) -> None:
-    """Forget what was shown up to the removal, and what was staged before it was asked for. Raises _Finished."""
-    ident, revision = removal.purges, removal.revision or 0
-    staged = StagedImage.objects.filter(ident=ident, session__state=State.OPEN, staged_at__lt=removal.created_at)
-    sessions: list[UploadSession] = []
+    """Forget what was shown up to the removal, and what was staged before it was asked for.
 
-    def change() -> None:
+    Raises BeingCommitted and _Finished.
+    """
+    ident, revision = str(removal.purges), removal.revision
+    staged = StagedImage.objects.filter(ident=ident, staged_at__lt=removal.created_at)
+
+    def forget() -> None:
         if not unfinished().filter(pk=removal.pk).exists():
             raise _Finished
         versions = ImageVersion.objects.filter(image__ident=ident)
-        # A session that was given back may have been changed by its owner since: then it removed something else.
-        if versions.filter(valid_to=revision).exists() or queries.horizon() >= revision:
-            sessions.extend(UploadSession.objects.filter(staged__in=staged))
-            staged.delete()
-            versions.filter(valid_to__lte=revision).delete()
-            if not versions.exists():
-                Image.objects.filter(ident=ident).delete()
-            _note(ident, revision)
-            entry(removal.owner, Deed.PURGE, ident).save()
+        versions.filter(valid_to__lte=revision).delete()
+        if not versions.exists():
+            Image.objects.filter(ident=ident).delete()
+        _note(ident, revision)
+        entry(removal.owner, Deed.PURGE, ident).save()
         # A removal after this one has yet to be followed by a purge of its own.
         unfinished().filter(purges=ident, revision__lte=revision).update(purges=None)
+
+    _publish(service, ident, staged, forget)
+
+
+def _publish(service: Service, ident: str, staged: QuerySet[StagedImage], forget: Callable[[], None]) -> None:
+    """Make durable what `forget` does, and that `staged` goes. Raises BeingCommitted, and what `forget` raises."""
+    sessions: list[UploadSession] = []
+
+    def change() -> None:
+        forget()
+        if staged.filter(session__state__in=[State.COMMITTING, State.MERGED]).exists():
+            raise _being_committed(ident)
+        sessions.extend(UploadSession.objects.filter(staged__in=staged))
+        staged.delete()
 
     with step("purge.forget"):
         lane.publish(service.writer, change)
     for session in sessions:
         staging.drop_unless_staged(session, ident)
-
-
-def _is_known(ident: str) -> bool:
-    """Whether it was purged, or its removal is live: history may have forgotten it since."""
-    return Purged.objects.filter(ident=ident).exists() or unfinished().filter(purges=ident).exists()
 
 
 def _note(ident: str, revision: int | None) -> None:
@@ -209,11 +212,15 @@ def _note(ident: str, revision: int | None) -> None:
     Purged.objects.update_or_create(ident=ident, defaults=noted)
 
 
-def _check_nobody_commits(ident: str) -> None:
-    """Raise BeingCommitted, or _LiveAgain where somebody has committed it meanwhile."""
+def _check_not_live(ident: str) -> None:
+    """Raise _LiveAgain where somebody has committed it meanwhile, BeingCommitted where that is not durable yet."""
     current = ImageVersion.objects.filter(image__ident=ident, valid_to=FOREVER).first()
-    if current is not None and current.valid_from <= queries.head():
+    if current is None:
+        return
+    if current.valid_from <= queries.head():
         raise _LiveAgain(f"image {ident} was added again after its removal")
-    committing = StagedImage.objects.filter(ident=ident, session__state__in=[State.COMMITTING, State.MERGED])
-    if current is not None or committing.exists():
-        raise BeingCommitted(f"a session that changes image {ident} is being committed: try again in a moment")
+    raise _being_committed(ident)
+
+
+def _being_committed(ident: str) -> BeingCommitted:
+    return BeingCommitted(f"a session that changes image {ident} is being committed: try again in a moment")

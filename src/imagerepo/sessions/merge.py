@@ -56,6 +56,7 @@ def merge_waiting() -> None:
     with step("commit.merge"), write(durable=True):
         ready = list(UploadSession.objects.filter(state=State.COMMITTING, uploaded=True).order_by("id"))
         _spare_what_came_back(ready)
+        _unmark_other_removals(ready)
         revisions = Revisions()
         for group in _groups(ready):
             _merge_group(group, revisions)
@@ -72,6 +73,13 @@ def _spare_what_came_back(ready: list[UploadSession]) -> None:
     if removals.exists():
         brought = StagedImage.objects.filter(session__in=ready, md5__isnull=False)
         removals.filter(ident__in=brought.values("ident")).delete()
+
+
+def _unmark_other_removals(ready: list[UploadSession]) -> None:
+    """A session that was to remove an image for its purge may have been given back, and made into something else."""
+    for session in ready:
+        if session.purges and not session.staged.filter(ident=session.purges, action=Action.REMOVE).exists():
+            UploadSession.objects.filter(pk=session.pk).update(purges=None)
 
 
 class Revisions:

@@ -34,19 +34,24 @@ def impatience(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield
 
 
+@pytest.fixture
 def purged_in_doubt(
-    repository: Repository, admin: Caller, stranger: Caller, ident: str, monkeypatch: pytest.MonkeyPatch
-) -> int:
+    repository: Repository, admin: Caller, stranger: Caller, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], int]:
     """Ask for a purge whose removal becomes durable after its answer; the last revision that shows the image."""
-    at = int(stranger("GET", "/api/v1/images").json()["revision"])
-    repository.store.fail("put", "unavailable", name="db/", times=FOR_GOOD)
-    with impatience(repository, monkeypatch):
-        refused = problem(admin("POST", f"/api/v1/images/{ident}/purge"), 503, "commit-unfinished")
-    assert "It goes on, and the purge when it is live" in refused["detail"]
-    repository.store.heal()
-    until(lambda: stranger("GET", f"/api/v1/images/{ident}").status_code == 410)
-    assert stranger("GET", f"/images/{ident}?at={at}").status_code == 200
-    return at
+
+    def purge(ident: str) -> int:
+        at = int(stranger("GET", "/api/v1/images").json()["revision"])
+        repository.store.fail("put", "unavailable", name="db/", times=FOR_GOOD)
+        with impatience(repository, monkeypatch):
+            refused = problem(admin("POST", f"/api/v1/images/{ident}/purge"), 503, "commit-unfinished")
+        assert "It goes on, and the purge when it is live" in refused["detail"]
+        repository.store.heal()
+        until(lambda: stranger("GET", f"/api/v1/images/{ident}").status_code == 410)
+        assert stranger("GET", f"/images/{ident}?at={at}").status_code == 200
+        return at
+
+    return purge
 
 
 def noted(admin: Caller, ident: str) -> int:
@@ -61,10 +66,10 @@ def test_a_purge_whose_removal_becomes_durable_after_its_answer_goes_on_by_itsel
     admin: Caller,
     stranger: Caller,
     runner: Runner,
-    monkeypatch: pytest.MonkeyPatch,
+    purged_in_doubt: Callable[[str], int],
 ) -> None:
     ident = ann.live()
-    at = purged_in_doubt(repository, admin, stranger, ident, monkeypatch)
+    at = purged_in_doubt(ident)
     for _ in range(2):
         runner.look()
         problem(stranger("GET", f"/images/{ident}?at={at}"), 410, "gone")
@@ -73,15 +78,10 @@ def test_a_purge_whose_removal_becomes_durable_after_its_answer_goes_on_by_itsel
 
 
 def test_a_purge_that_is_asked_for_again_before_it_went_on_is_one(
-    repository: Repository,
-    ann: Caller,
-    admin: Caller,
-    stranger: Caller,
-    runner: Runner,
-    monkeypatch: pytest.MonkeyPatch,
+    ann: Caller, admin: Caller, stranger: Caller, runner: Runner, purged_in_doubt: Callable[[str], int]
 ) -> None:
     ident = ann.live()
-    at = purged_in_doubt(repository, admin, stranger, ident, monkeypatch)
+    at = purged_in_doubt(ident)
     assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
     problem(stranger("GET", f"/images/{ident}?at={at}"), 410, "gone")
     runner.look()
@@ -89,16 +89,11 @@ def test_a_purge_that_is_asked_for_again_before_it_went_on_is_one(
 
 
 def test_of_what_is_added_again_before_a_purge_went_on_only_what_was_before_goes(
-    repository: Repository,
-    ann: Caller,
-    admin: Caller,
-    stranger: Caller,
-    runner: Runner,
-    monkeypatch: pytest.MonkeyPatch,
+    ann: Caller, stranger: Caller, runner: Runner, purged_in_doubt: Callable[[str], int]
 ) -> None:
     data = picture()
     ident = ann.live(data)
-    at = purged_in_doubt(repository, admin, stranger, ident, monkeypatch)
+    at = purged_in_doubt(ident)
     ann.live(data)
     for _ in range(2):
         runner.look()
@@ -111,15 +106,14 @@ def test_of_what_is_added_again_before_a_purge_went_on_only_what_was_before_goes
 def test_a_purge_that_goes_on_does_not_take_a_later_one_for_done(
     repository: Repository,
     ann: Caller,
-    admin: Caller,
     stranger: Caller,
     runner: Runner,
+    purged_in_doubt: Callable[[str], int],
     when: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = picture()
     ident = ann.live(data)
-    first = purged_in_doubt(repository, admin, stranger, ident, monkeypatch)
+    first = purged_in_doubt(ident)
     ann.live(data)
     second = repository.open_session(purges=ident)
     staging.stage_removal(second, ident)
@@ -137,16 +131,15 @@ def test_a_purge_goes_on_beside_whoever_commits_the_image_meanwhile(
     repository: Repository,
     ann: Caller,
     bob: Caller,
-    admin: Caller,
     stranger: Caller,
     runner: Runner,
-    monkeypatch: pytest.MonkeyPatch,
+    purged_in_doubt: Callable[[str], int],
 ) -> None:
     data = picture()
     ident = ann.live(data)
     before, after = bob.open(), ann.open()
     bob("PATCH", f"{before}/images/{ident}", **as_json({"title": "before"}))
-    at = purged_in_doubt(repository, admin, stranger, ident, monkeypatch)
+    at = purged_in_doubt(ident)
     ann.add(after, data)
     repository.store.fail("put", "unavailable", name=names.base(ident), times=FOR_GOOD)
     repository.store.fail("stat", "unavailable", name=names.base(ident), times=FOR_GOOD)
@@ -179,17 +172,12 @@ def test_a_purge_whose_session_somebody_made_into_something_else_forgets_nothing
 
 
 def test_a_purge_waits_for_whoever_commits_what_was_staged_before_it(
-    repository: Repository,
-    ann: Caller,
-    admin: Caller,
-    stranger: Caller,
-    runner: Runner,
-    monkeypatch: pytest.MonkeyPatch,
+    repository: Repository, ann: Caller, stranger: Caller, runner: Runner, purged_in_doubt: Callable[[str], int]
 ) -> None:
     ident, other, session = ann.live(), picture(), ann.open()
     ann("PATCH", f"{session}/images/{ident}", **as_json({"title": "before"}))
     ann.add(session, other)
-    at = purged_in_doubt(repository, admin, stranger, ident, monkeypatch)
+    at = purged_in_doubt(ident)
     repository.store.fail("put", "unavailable", name=names.base(ident_of(other)), times=FOR_GOOD)
     ann("POST", f"{session}/commit", headers={"Prefer": "respond-async"})
     runner.look()
@@ -202,28 +190,25 @@ def test_a_purge_waits_for_whoever_commits_what_was_staged_before_it(
 
 
 def test_what_is_staged_since_stays(
-    repository: Repository,
-    ann: Caller,
-    admin: Caller,
-    stranger: Caller,
-    runner: Runner,
-    monkeypatch: pytest.MonkeyPatch,
+    ann: Caller, stranger: Caller, runner: Runner, purged_in_doubt: Callable[[str], int]
 ) -> None:
     data = picture()
     ident, session = ann.live(data), ann.open()
-    purged_in_doubt(repository, admin, stranger, ident, monkeypatch)
+    purged_in_doubt(ident)
     ann.add(session, data)
     runner.look()
     assert ann.commit(session)["counts"]["add"] == 1
     assert stranger("GET", f"/images/{ident}").content == data
 
 
-def test_whoever_still_waits_for_a_purge_takes_down_what_was_added_again_meanwhile(
+@pytest.mark.parametrize("added_again", [True, False])
+def test_whoever_still_waits_for_a_purge_takes_down_what_was_added_again_and_notes_nothing_twice(
     repository: Repository,
     ann: Caller,
     admin: Caller,
     stranger: Caller,
     runner: Runner,
+    added_again: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = picture()
@@ -233,28 +218,34 @@ def test_whoever_still_waits_for_a_purge_takes_down_what_was_added_again_meanwhi
     def late(work: Callable[[], bool], *, wait: float) -> bool | None:
         """The removal is live: others are quicker now."""
         monkeypatch.undo()
-        ann.live(data)
+        if added_again:
+            ann.live(data)
         runner.look()
         return publish(work, wait=wait)
 
     monkeypatch.setattr(repository.service.committer, "publish", late)
     assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
     problem(stranger("GET", f"/images/{ident}"), 410, "gone")
+    assert noted(admin, ident) == (2 if added_again else 1)
 
 
+@pytest.mark.parametrize("by", ["itself", "an admin"])
 def test_what_history_forgot_before_its_purge_went_on_answers_410_all_the_same(
     repository: Repository,
     ann: Caller,
     admin: Caller,
     stranger: Caller,
     runner: Runner,
-    monkeypatch: pytest.MonkeyPatch,
+    purged_in_doubt: Callable[[str], int],
+    by: str,
 ) -> None:
     ident = ann.live()
-    at = purged_in_doubt(repository, admin, stranger, ident, monkeypatch)
+    at = purged_in_doubt(ident)
     writer = repository.service.writer
     list(history.forget(writer, at + 1, actor="admin"))
     assert not Image.objects.filter(ident=ident).exists()
+    if by == "an admin":
+        assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
     runner.look()
     assert problem(stranger("GET", f"/images/{ident}"), 410, "gone")["revision"] == at + 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -67,6 +68,16 @@ def orphan(repository: Repository) -> str:
     return ident_of(content)
 
 
+@contextmanager
+def no_snapshot_taken(repository: Repository) -> Iterator[None]:
+    """By the store, which does all else."""
+    repository.store.fail("put", "unavailable", name=names.DB, times=FOR_GOOD)
+    try:
+        yield
+    finally:
+        repository.store.heal()
+
+
 def test_what_is_one_sided_is_shown_and_then_repaired(repository: Repository, ann: Caller, admin: Caller) -> None:
     kept, lost = ann.live(), ann.live()
     repository.store.delete([names.base(lost)])
@@ -106,13 +117,10 @@ def test_an_apply_that_no_snapshot_can_be_stored_of_says_why(
     ann.live()
     orphan(repository)
     plan = planned(admin)
-    repository.store.fail("put", "unavailable", name=names.DB, times=FOR_GOOD)
-    try:
+    with no_snapshot_taken(repository):
         assert apply(admin, plan, json={"force": True}).status_code == 202
         told = until(lambda: admin("GET", path_of(plan)).json()["reason"])
         assert admin("GET", path_of(plan)).json()["state"] == "applying"
-    finally:
-        repository.store.heal()
     assert told.startswith("the object store fails since ")
     assert told.endswith(": 503, try later")
     done = settled(admin, path_of(plan)).json()
@@ -168,14 +176,11 @@ def test_an_order_whose_answer_was_lost_is_repeated_as_it_was_given(
     ann.live()
     orphan(repository)
     plan = planned(admin)
-    repository.store.fail("put", "unavailable", name=names.DB, times=FOR_GOOD)
-    try:
+    with no_snapshot_taken(repository):
         for _ in range(2):
             accepted = apply(admin, plan)
             assert (accepted.status_code, accepted.json()["state"]) == (202, "applying")
             assert until(lambda: admin("GET", path_of(plan)).json()["reason"])
-    finally:
-        repository.store.heal()
     assert settled(admin, path_of(plan)).json()["outcomes"] == {"deleted": 2}
     did = admin("GET", "/api/v1/audit?action=reconcile").json()["results"]
     assert [entry["subject"] for entry in did].count(plan.json()["id"]) == 1

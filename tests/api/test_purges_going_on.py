@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -27,10 +28,10 @@ def runner(repository: Repository) -> Iterator[Runner]:
 
 
 @contextmanager
-def impatience(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Who asks for something to be committed is answered at once, whatever came of it."""
+def impatience(repository: Repository, monkeypatch: pytest.MonkeyPatch, *, seconds: float = 0.3) -> Iterator[None]:
+    """Who asks for something to be committed is answered after `seconds` at most, whatever came of it."""
     with monkeypatch.context() as patch:
-        patch.setattr(repository.service, "config", get_config().model_copy(update={"commit_wait_seconds": 0.3}))
+        patch.setattr(repository.service, "config", get_config().model_copy(update={"commit_wait_seconds": seconds}))
         yield
 
 
@@ -265,3 +266,45 @@ def test_a_purge_that_the_store_does_not_take_yet_is_answered_in_time_and_goes_o
     until(lambda: Purged.objects.filter(ident=ident).exists())
     assert admin("POST", f"/api/v1/images/{ident}/purge").status_code == 202
     problem(stranger("GET", f"/images/{ident}"), 410, "gone")
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_purge_that_gets_its_turn_after_its_answer_leaves_what_was_staged_since(
+    repository: Repository,
+    ann: Caller,
+    admin: Caller,
+    stranger: Caller,
+    runner: Runner,
+    monkeypatch: pytest.MonkeyPatch,
+    live: bool,
+) -> None:
+    data, turn, over = picture(), threading.Event(), threading.Event()
+    ident, before, since = ann.live(data), ann.open(), ann.open()
+    at = int(stranger("GET", "/api/v1/images").json()["revision"])
+    ann("PATCH", f"{before}/images/{ident}", **as_json({"title": "before"}))
+    if not live:
+        path = ann.open()
+        ann("DELETE", f"{path}/images/{ident}")
+        ann.commit(path)
+    publish = repository.service.committer.publish
+
+    def behind_others(work: Callable[[], bool], *, wait: float) -> bool | None:
+        def in_turn() -> bool:
+            turn.wait(30)
+            try:
+                return work()
+            finally:
+                over.set()
+
+        return publish(in_turn, wait=wait)
+
+    with impatience(repository, monkeypatch, seconds=3.0 if live else 0.3):  # a removal is durable in time
+        monkeypatch.setattr(repository.service.committer, "publish", behind_others)
+        problem(admin("POST", f"/api/v1/images/{ident}/purge"), 503, "store-unavailable")
+    ann.add(since, data)
+    turn.set()
+    assert over.wait(30)
+    runner.look()
+    problem(stranger("GET", f"/images/{ident}?at={at}"), 410, "gone")
+    assert (ann.changes(before), ann.changes(since)) == ({}, {ident: "add"})
+    assert noted(admin, ident) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
@@ -87,6 +88,38 @@ def test_a_base_that_came_back_is_not_removed(repair: Repairing) -> None:
     assert repair.apply(plan).outcomes == {"protected": 1}
     assert repair.live() == {ident_of(X), ident_of(Y)}
     assert Revision.objects.count() == 1
+
+
+def test_a_base_that_came_back_while_the_store_took_no_commit_is_not_removed(
+    repair: Repairing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repair.add(X, Y, Z)
+    repair.lose(ident_of(Y), ident_of(Z))
+    plan = repair.order(repair.plan())
+    repository, lost = repair.repository, {names.base(ident_of(Y)), names.base(ident_of(Z))}
+    store, stat = repository.store, repository.store.stat
+    first_look = iter([True])
+
+    def store_that_fails_after_the_first_look(name: str, *, newest: bool = False) -> object:
+        if name in lost and next(first_look, False):
+            store.fail("put", "unavailable", name=names.DB, times=FOR_GOOD)
+            others.submit(in_thread, lambda: repository.token("press", "reader"))
+            until(repository.service.writer.owes)
+        return stat(name, newest=newest)
+
+    def mend_once_the_removal_was_given_back() -> None:
+        until(lambda: UploadSession.objects.filter(owner="reconcile", error__isnull=False).exists())
+        put(store, Y)
+        store.heal()
+
+    monkeypatch.setattr("imagerepo.reconcile.removing.WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(store, "stat", store_that_fails_after_the_first_look)
+    with ThreadPoolExecutor(2) as others:
+        mending = others.submit(in_thread, mend_once_the_removal_was_given_back)
+        done = repair.done(plan)
+        mending.result()
+    assert (done.state, done.outcomes) == (State.DONE, {"removed": 1, "changed": 1})
+    assert repair.live() == {ident_of(X), ident_of(Y)}
 
 
 def test_what_was_written_again_meanwhile_stays(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -249,6 +250,36 @@ def test_a_store_that_hangs_while_storing_holds_up_nobody(new_manager: NewManage
         released.set()
     manager.wait_until_stored()
     assert read(manager, ident, picture, SMALL) == first
+
+
+def test_what_waited_too_long_to_be_stored_is_not_kept(new_manager: NewManager, store: FaultyStore) -> None:
+    """A purge has looked for it for the last time by then."""
+    stuck, released = threading.Event(), threading.Event()
+    put_object = store.put
+
+    def hanging(name: str, *args: object, **options: object) -> object:
+        stuck.set()
+        released.wait(60)
+        return put_object(name, *args, **options)  # type: ignore[arg-type]
+
+    picture, late = images.good("jpeg"), Variant(24, 16, "webp")
+    ident = put(store, picture)
+    manager = new_manager(store_timeout_seconds=0.05, delete_settle_seconds=0.4)
+    store.put = hanging  # type: ignore[method-assign,assignment]
+    try:
+        read(manager, ident, picture, SMALL)
+        assert stuck.wait(30)
+        read(manager, ident, picture, late)
+        waited_from = time.monotonic()
+        until(lambda: time.monotonic() - waited_from > 0.4)
+    finally:
+        released.set()
+    manager.wait_until_stored()
+    assert calls(store, "put", names.derivative(ident, SMALL)) == 1
+    assert calls(store, "put", names.derivative(ident, late)) == 0
+    read(manager, ident, picture, late)
+    manager.wait_until_stored()
+    assert calls(store, "put", names.derivative(ident, late)) == 1, "made anew it is"
 
 
 def test_a_store_that_can_not_say_whether_it_has_one_gets_it_made(manager: Manager, store: FaultyStore) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime, timedelta
 from functools import partial
 
 from django.db.models import Max, QuerySet
@@ -45,7 +46,7 @@ class _LiveAgain(Exception):
 
 
 class _Finished(Exception):
-    """Somebody else finished the purge after this removal, or a later one."""
+    """Somebody else finished the purge after this removal, or a later one; or it is left to `go_on`."""
 
 
 def purge(service: Service, ident: str, *, actor: str) -> None:
@@ -121,31 +122,51 @@ def _give_up(session: UploadSession) -> None:
 
 
 def _forget_in_time(service: Service, ident: str, actor: str, removal: UploadSession | None) -> None:
-    work = partial(_forget, service, ident, actor, removal)
-    done = service.committer.publish(work, wait=service.config.commit_wait_seconds)
-    if done is None:
+    wait, now = service.config.commit_wait_seconds, timezone.now()
+    work = partial(_forget, service, ident, actor, removal, now, now + timedelta(seconds=wait))
+    if not service.committer.publish(work, wait=wait):
         raise StoreUnavailable(f"the purge of {ident} is not durable yet, and goes on: ask again in a while")
 
 
-def _forget(service: Service, ident: str, actor: str, removal: UploadSession | None) -> bool:
-    """Delete every row of it, and note that it was purged, in one durable change. True: it is done."""
+def _forget(
+    service: Service, ident: str, actor: str, removal: UploadSession | None, asked: datetime, until: datetime
+) -> bool:
+    """Delete every row of it, and note that it was purged, in one durable change. True: it is done.
+
+    False: it waited for its turn beyond `until`, so that nobody waits for it any more, and there is a removal to go on.
+    """
+    forget_rows = partial(_forget_rows, service, ident, actor, removal, asked, until)
     try:
-        _forget_rows(service, ident, actor, removal)
+        forget_rows()
+    except _Finished:
+        return False
     except UnknownImage:
         if not has_objects(service.store, ident):
             raise
-        _forget_rows(service, ident, actor, removal, orphaned=True)
+        forget_rows(orphaned=True)
     return True
 
 
 def _forget_rows(
-    service: Service, ident: str, actor: str, removal: UploadSession | None, *, orphaned: bool = False
+    service: Service,
+    ident: str,
+    actor: str,
+    removal: UploadSession | None,
+    asked: datetime,
+    until: datetime,
+    *,
+    orphaned: bool = False,
 ) -> None:
-    """`orphaned`: the store has it, whatever the rows know. Raises UnknownImage, BeingCommitted and _LiveAgain."""
-    staged = StagedImage.objects.filter(ident=ident)
+    """What was staged since it was `asked` for stays.
+
+    `orphaned`: the store has it, whatever the rows know. Raises UnknownImage, BeingCommitted, _LiveAgain and _Finished.
+    """
+    staged = StagedImage.objects.filter(ident=ident, staged_at__lt=asked)
     removals = unfinished().filter(purges=ident)
 
     def forget() -> None:
+        if removal is not None and timezone.now() > until:
+            raise _Finished
         versions = ImageVersion.objects.filter(image__ident=ident)
         known = [versions, staged, removals, Purged.objects.filter(ident=ident)]
         if not orphaned and not any(rows.exists() for rows in known):

@@ -39,8 +39,8 @@ def remove_rows(service: Service, plans: Plans, plan: Plan, threads: ThreadPoolE
     session, plan = _session(service, plans, plan)
     if session.state == State.OPEN:
         kept = _stage(service, session, first, idents, threads)
-        plan = plans.save(plan.having(kept=dict(kept)))
-    _commit(service, session)
+        plan = plans.save(plan.having(kept={str(why): number for why, number in kept.items()}))
+    _commit(service, session, threads)
     removed = int((session.counts or {}).get("remove", 0)) if session.state == State.LIVE else 0
     changed = plan.actionable - plan.applied - sum(plan.kept.values()) - removed
     rows = Counter(plan.kept) + Counter({REMOVED: removed, CHANGED: changed})
@@ -64,22 +64,37 @@ def _session(service: Service, plans: Plans, plan: Plan) -> tuple[UploadSession,
 
 def _stage(
     service: Service, session: UploadSession, first: str, others: Iterator[str], threads: ThreadPoolExecutor
-) -> Counter[str]:
+) -> Counter[Outcome]:
     """Stage the removal of those whose base is lost; how many others are kept, by outcome."""
-    kept: Counter[str] = Counter()
+    kept: Counter[Outcome] = Counter()
     batch = [first, *islice(others, BATCH - 1)]
     while batch:
         if service.stop.is_set():
             raise Stopped
         # Staged before the look: of a version that is live by then, and a conflict if another one comes after it.
         staging.stage_removals(session, batch)
-        looks = threads.map(lambda ident: _why_kept(service, ident), batch)
-        found = [(ident, why) for ident, why in zip(batch, looks, strict=True) if why]
-        for ident, why in found:
-            _discard(session, ident)
-            kept[str(why)] += 1
+        kept += _look(service, session, batch, threads)
         batch = list(islice(others, BATCH))
     return kept
+
+
+def _look(service: Service, session: UploadSession, batch: list[str], threads: ThreadPoolExecutor) -> Counter[Outcome]:
+    """Drop those whose base is not lost; how many, by outcome."""
+    looks = threads.map(lambda ident: _why_kept(service, ident), batch)
+    found = [(ident, why) for ident, why in zip(batch, looks, strict=True) if why]
+    for ident, _ in found:
+        _discard(session, ident)
+    return Counter(why for _, why in found)
+
+
+def _look_again(service: Service, session: UploadSession, threads: ThreadPoolExecutor) -> None:
+    """Drop what came back since it was looked for: the commit may have been held up for hours."""
+    last = 0
+    while batch := staging.changes(session, limit=BATCH, after=last):
+        if service.stop.is_set():
+            raise Stopped
+        _look(service, session, [str(row.ident) for row in batch], threads)
+        last = batch[-1].pk
 
 
 def _why_kept(service: Service, ident: str) -> Outcome | None:
@@ -93,7 +108,7 @@ def _why_kept(service: Service, ident: str) -> Outcome | None:
     return Outcome.FAILED if isinstance(answer, Failing) else Outcome.PROTECTED
 
 
-def _commit(service: Service, session: UploadSession) -> None:
+def _commit(service: Service, session: UploadSession, threads: ThreadPoolExecutor) -> None:
     """Commit what is staged, without what others changed meanwhile, however long that takes. Raises Fenced."""
     while session.state != State.LIVE:
         if service.stop.is_set():
@@ -109,6 +124,8 @@ def _commit(service: Service, session: UploadSession) -> None:
         except CommitFailed:
             service.stop.wait(WAIT_SECONDS)
             session.refresh_from_db()
+            if session.state == State.OPEN:
+                _look_again(service, session, threads)
 
 
 def _discard(session: UploadSession, ident: str) -> None:

@@ -194,7 +194,7 @@ class _Batch:
     """What was seen since the last batch, and is neither in order nor judged yet."""
 
     def __init__(self) -> None:
-        self.foreign: list[ObjectInfo] = []
+        self.foreign: dict[str, ObjectInfo] = {}
         self.told = ""
         """The last foreign name that was taken."""
         self.clear()
@@ -207,10 +207,9 @@ class _Batch:
 
     def take_foreign(self, upto: str | None = None) -> list[Finding]:
         """All, or those up to an image: the listing is read ahead of it, and would show the others again."""
-        taken = [info for info in self.foreign if upto is None or info.name <= _end_of(upto)]
-        del self.foreign[: len(taken)]
-        self.told = taken[-1].name if taken else self.told
-        return [foreign(info) for info in taken]
+        taken = sorted(name for name in self.foreign if upto is None or name <= _end_of(upto))
+        self.told = max([self.told, *taken])
+        return [foreign(self.foreign.pop(name)) for name in taken]
 
 
 def _of_images_that_are_left(findings: list[Finding]) -> Iterator[Finding]:
@@ -228,13 +227,13 @@ _REST = Stored("")
 """Comes before every image, so at once: many foreign names were put aside, and want to be taken."""
 
 
-def _grouped(listing: Iterable[ObjectInfo], foreign: list[ObjectInfo], *, most: int) -> Iterator[Stored]:
+def _grouped(listing: Iterable[ObjectInfo], foreign: dict[str, ObjectInfo], *, most: int) -> Iterator[Stored]:
     """The listing by image. Entries that repeat or go back are passed over, foreign ones put aside, up to `most`."""
     last, stored = "", None
     for info in listing:
         ident = names.image_of(info.name)
         if ident is None:
-            foreign.append(info)
+            foreign[info.name] = info
             if len(foreign) >= most:
                 yield _REST
             continue

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import queue
 import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from imagerepo.store.reading import FileReader
 
 MAX_WAITING = 64
 """Derivatives that wait to be stored. More are answered, and not kept."""
+SHARE_OF_SETTLING = 0.5
+"""Of the settling time a derivative may wait to be stored; storing it has the rest."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,12 +40,16 @@ class Made:
 
 
 class DerivativeCache:
-    """What is made, by name. Safe for several threads; `close` ends its own."""
+    """What is made, by name. Safe for several threads; `close` ends its own.
 
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
+    `settling_seconds`: after that time a purge looks for the last time for what was on its way to the store. So what
+    has waited for long here is not stored any more.
+    """
+
+    def __init__(self, store: ObjectStore, settling_seconds: float) -> None:
+        self._store, self._most_wait = store, SHARE_OF_SETTLING * settling_seconds
         self._waiting: dict[str, Made] = {}
-        self._queue: queue.Queue[Made | None] = queue.Queue(MAX_WAITING)
+        self._queue: queue.Queue[tuple[Made, float] | None] = queue.Queue(MAX_WAITING)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep_storing, name="derivative-cache", daemon=True)
         self._thread.start()
@@ -65,7 +72,7 @@ class DerivativeCache:
         reader = made.open()
         self._waiting[made.info.name] = made
         try:
-            self._queue.put_nowait(made)
+            self._queue.put_nowait((made, time.monotonic()))
         except queue.Full:
             _log.warning("%s is not kept: %s others wait to be stored", made.info.name, MAX_WAITING)
             self._forget(made)
@@ -89,16 +96,22 @@ class DerivativeCache:
 
     def _keep_storing(self) -> None:
         while True:
-            made = self._queue.get()
+            waiting = self._queue.get()
             try:
-                if made is None:
+                if waiting is None:
                     return
                 if not self._closing.is_set():
-                    self._put(made)
+                    self._put_in_time(*waiting)
             finally:
-                if made is not None:
-                    self._forget(made)
+                if waiting is not None:
+                    self._forget(waiting[0])
                 self._queue.task_done()
+
+    def _put_in_time(self, made: Made, since: float) -> None:
+        if time.monotonic() - since > self._most_wait:
+            _log.warning("%s is not kept: it waited too long to be stored", made.info.name)
+        else:
+            self._put(made)
 
     def _put(self, made: Made) -> None:
         try:

@@ -61,7 +61,7 @@ class Manager:
         self._store = store
         self._folder = _own_folder(config.data_dir.absolute() / "scratch")
         self._bases = Spool(self._folder)
-        self._cache = DerivativeCache(store)
+        self._cache = DerivativeCache(store, config.delete_settle_seconds)
         self._reach = Reach(store)
         self._flights = _Flights()
         self._room = threading.BoundedSemaphore(max(1, int(SHARE_OF_THREADS * config.reading_threads)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -36,6 +37,28 @@ def test_foreign_names_are_told_and_nothing_else_is_thought_of_them(store: Fault
     assert {(finding.code, finding.action) for finding in (*found, *strangers(store))} == {
         (Code.FOREIGN_OBJECT, Action.NONE)
     }
+
+
+class Listed(FaultyStore):
+    """Lists what it is told to."""
+
+    listed: tuple[ObjectInfo, ...] = ()
+
+    def list(self, prefix: str, *, after: str = "", foreign: bool = False) -> Iterator[ObjectInfo]:
+        return iter(self.listed)
+
+
+def test_a_foreign_name_that_is_listed_early_or_again_is_told_once(backend: MemoryStore) -> None:
+    store = Listed(Door(backend))
+    for content in (X, Y):
+        add_row(content)
+    first, last = sorted((store.stat(put(store, content)) for content in (X, Y)), key=lambda info: info.name)
+    early, late = f"{names.IMAGES}!", f"{names.IMAGES}~"
+    for name in (early, late):
+        backend.put(name, io.BytesIO(b"?"), media_type="text/plain")
+    foreign = {name: next(backend.list(name)) for name in (early, late)}
+    store.listed = (first, foreign[late], foreign[early], foreign[early], last, foreign[late])
+    assert [finding.object for finding in survey(store, chunk=4)] == [early, late]
 
 
 @pytest.mark.parametrize("where", ["before all images", "after them", "among them"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagerepo.durability import bases, choosing, epochs
+from imagerepo.durability import bases, choosing, epochs, retention
 from imagerepo.durability.choosing import Wanted
 from imagerepo.durability.pages import connect
 from imagerepo.durability.restore import build
@@ -123,6 +123,32 @@ def test_a_lost_record_costs_nothing_where_a_base_comes_after_it(reign: Reign, r
     reign.store.delete([headers[0].name])
     assert restore(to_last_good=True) == [1, 2, 3, 4, 5]
     assert [headers[0].name in told for told in restore.told] == [True]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+@pytest.mark.parametrize("pruned", [True, False])
+def test_a_record_that_a_background_base_stands_in_for_is_not_needed(
+    reign: Reign, restore: Restoring, lost: bool, pruned: bool
+) -> None:
+    headers = [reign.commit() for _ in range(3)]
+    base = bases.make(reign.writer)
+    assert base.of.name == headers[2].name
+    reign.commit()
+    reign.commit()
+    if pruned:
+        retention.prune(reign.writer, headers[2].created_at, ONCE, abandoned=reign.now(), delete=True)
+        assert headers[1].name not in {info.name for info in reign.store.list(names.DB)}
+    if lost:
+        reign.store.delete([base.of.name])
+    else:
+        damage(reign.store, base.of.name)
+    assert restore() == [1, 2, 3, 4, 5]
+    for to_last_good in (False, True):
+        assert restore(revision=4, to_last_good=to_last_good) == [1, 2, 3, 4]
+    assert restore(to_last_good=True) == [1, 2, 3, 4, 5]
+    assert restore.told == []
+    with pytest.raises(Damaged, match=base.of.name):
+        restore(revision=3)
 
 
 def test_a_damaged_background_base_costs_nothing(reign: Reign, restore: Restoring) -> None:

@@ -10,7 +10,7 @@ from imagerepo.durability.settle import Patience, Stopped, settle
 from imagerepo.errors import Damaged, StoreRefused
 from imagerepo.store import names
 from imagerepo.store.memory import MemoryStore
-from imagerepo.testing.faulty import Fault, FaultyStore
+from imagerepo.testing.faulty import FOR_GOOD, Fault, FaultyStore
 
 NAME = names.record(1, "0123456789abcdef", 7)
 
@@ -54,6 +54,20 @@ def test_it_looks_for_a_newer_epoch_before_it_sends_again(store: FaultyStore, bo
         raise Newer
 
     store.fail("put", "cut-before")
+    with pytest.raises(Newer):
+        settle(store, NAME, body, patience=Patience(), before_retry=look)
+    assert [op for op, _ in store.calls] == ["put", "get"]
+
+
+def test_it_looks_for_a_newer_epoch_while_the_store_does_not_say_what_it_holds(store: FaultyStore, body: Path) -> None:
+    class Newer(Exception):
+        pass
+
+    def look() -> None:
+        raise Newer
+
+    store.fail("put", "cut-after")
+    store.fail("get", "unavailable", times=FOR_GOOD)
     with pytest.raises(Newer):
         settle(store, NAME, body, patience=Patience(), before_retry=look)
     assert [op for op, _ in store.calls] == ["put", "get"]

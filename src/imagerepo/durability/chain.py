@@ -107,27 +107,21 @@ def kept(
     Raises Damaged where a record is missing that no base stands in for: it was not pruned. Bases whose names are in
     `without` are not looked at.
     """
-    for snapshot, manifest in _with_bases(store, end, patience, without):
+    for snapshot, manifest in _with_bases(store, end, patience, manifests.Every(store, patience, without)):
         if manifest:
             yield manifest
         yield snapshot.header
 
 
 def _with_bases(
-    store: ObjectStore, end: Snapshot, patience: Patience, without: Collection[str] = ()
+    store: ObjectStore, end: Snapshot, patience: Patience, made: manifests.Every
 ) -> Iterator[tuple[Snapshot, Manifest | None]]:
-    made: dict[str, Manifest] = {}
-    epoch, has_base = 0, False
+    has_base = False
     try:
         for snapshot in back(store, end, patience):
-            header = snapshot.header
-            if header.epoch != epoch:
-                epoch = header.epoch
-                every = manifests.every(store, epoch, header.writer, patience, without=without)
-                made = {each.of.name: each for each in every}
-            manifest = made.get(header.name)
-            yield snapshot, manifest if manifest and manifest.of == snapshot.link else None
-            has_base = has_base or header.kind == "base" or manifest is not None
+            manifest = made.of(snapshot.link)
+            yield snapshot, manifest
+            has_base = has_base or snapshot.header.kind == "base" or manifest is not None
     except ObjectNotFound as error:
         if not has_base:
             raise Damaged(f"the chain is broken: {error}", name=error.name) from error
@@ -167,7 +161,8 @@ def select(
     if revision is None and at is None:
         return end
     chosen, oldest = None, end.header
-    for snapshot, manifest in _with_bases(store, end, patience, without):
+    made = manifests.Every(store, patience, without)
+    for snapshot, manifest in _with_bases(store, end, patience, made):
         header = snapshot.header
         if shown(header, revision) is not None and (at is None or header.created_at <= at):
             chosen = chosen or snapshot
@@ -175,6 +170,8 @@ def select(
             if chosen:
                 return chosen
             oldest = header
+        if chosen and header.parent and made.of(header.parent):  # the record itself is not needed then
+            return chosen
     raise Damaged(
         f"no snapshot is that old: the oldest that is kept is of {oldest.created_at:%Y-%m-%d %H:%M:%S} UTC, "
         f"revision {oldest.head_after}"

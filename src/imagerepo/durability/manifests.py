@@ -6,11 +6,13 @@ Those whose names are in `without` are passed over: they were found damaged, and
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from functools import partial
 
 from imagerepo.durability import lookup
-from imagerepo.durability.records import Header, Link, Manifest, decode_manifest
+from imagerepo.durability.records import Link, Manifest, decode_manifest
 from imagerepo.durability.settle import Patience
+from imagerepo.errors import Damaged, InvalidName
 from imagerepo.store import names
 from imagerepo.store.objects import ObjectStore
 
@@ -61,11 +63,39 @@ class OnTheWay:
         self._epoch = 0
         self._newest: Manifest | None = None
 
-    def of(self, header: Header, link: Link) -> Manifest | None:
-        """The one that stands in for exactly this record."""
-        if header.epoch != self._epoch:
-            self._epoch = header.epoch
+    def of(self, link: Link) -> Manifest | None:
+        """The one that stands in for exactly this record, which need not be there."""
+        record = record_of(link)
+        if record.epoch != self._epoch:
+            self._epoch = record.epoch
             self._newest = newest(
-                self._store, header.epoch, header.writer, self._patience, up_to=header.seq, without=self._without
+                self._store, record.epoch, record.writer, self._patience, up_to=record.seq, without=self._without
             )
         return self._newest if self._newest and self._newest.of == link else None
+
+
+class Every:
+    """All manifests of each epoch that a walk back comes through."""
+
+    def __init__(self, store: ObjectStore, patience: Patience, without: Collection[str] = ()) -> None:
+        self._store, self._patience, self._without = store, patience, without
+        self._epoch = 0
+        self._by_record: dict[Link, Manifest] = {}
+
+    def of(self, link: Link) -> Manifest | None:
+        """The newest that stands in for exactly this record, which need not be there."""
+        record = record_of(link)
+        if record.epoch != self._epoch:
+            self._epoch = record.epoch
+            made = every(self._store, record.epoch, record.writer, self._patience, without=self._without)
+            self._by_record = {manifest.of: manifest for manifest in made}
+        return self._by_record.get(link)
+
+
+def record_of(link: Link) -> names.Record:
+    """Raises Damaged where it names anything else."""
+    with suppress(InvalidName):
+        record = names.parse(link.name)
+        if isinstance(record, names.Record):
+            return record
+    raise Damaged(f"{link.name!r} is linked as a record, and is no name of one")

@@ -188,14 +188,19 @@ def _collect(
     """The newest base at or before `end`, with the deltas after it in `overlay`, and what both weigh."""
     stored = 0
     made = manifests.OnTheWay(store, patience, without)
+    base: Base | None = made.of(end.link)
     try:
         for snapshot in chain.back(store, end, patience):
-            base = snapshot.header if snapshot.header.kind == "base" else made.of(snapshot.header, snapshot.link)
-            _check_page_size(base or snapshot.header, end.header)
+            if snapshot.header.kind == "base":
+                base = snapshot.header
+            if base is None:
+                _check_page_size(snapshot.header, end.header)
+                overlay.add(snapshot.header, snapshot.payload)
+                stored += snapshot.header.stored_bytes
+                base = made.of(snapshot.header.parent) if snapshot.header.parent else None
             if base:
+                _check_page_size(base, end.header)
                 return base, Weight(base=base.stored_bytes, deltas=stored)
-            overlay.add(snapshot.header, snapshot.payload)
-            stored += snapshot.header.stored_bytes
     except ObjectNotFound as error:
         raise Missing(f"the chain is broken: {error}", name=error.name) from error
     raise Damaged(f"no base lies behind {end.header.name}")

@@ -129,7 +129,7 @@ def _base_before(
         for snapshot in chain.back(store, end, patience):
             if snapshot.header.created_at > cutoff:
                 continue
-            if manifest := made.of(snapshot.header, snapshot.link):
+            if manifest := made.of(snapshot.link):
                 return manifest
             # A start counts the newest epoch's records from its newest manifest on, so only that may have a gap
             # before it.

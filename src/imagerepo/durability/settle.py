@@ -78,9 +78,11 @@ class Patience:
         """Note that the store takes what it is sent: whoever said otherwise, dead by now perhaps, is refuted."""
         self._recovered()
 
-    def ask(self, question: Callable[[], T]) -> T:
+    def ask(self, question: Callable[[], T], *, before_retry: Callable[[], None] = lambda: None) -> T:
         """The answer to a question that is safe to repeat; ObjectNotFound is an answer, too."""
         for number in self.tries():
+            if number:
+                before_retry()
             try:
                 answer = question()
             except ObjectNotFound:
@@ -121,7 +123,7 @@ def settle(
         else:
             patience.stored()
             return
-        if patience.ask(lambda: holds(store, name, body)):
+        if patience.ask(lambda: holds(store, name, body), before_retry=before_retry):
             return
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from imagerepo.durability import manifests
+from imagerepo.durability.settle import Patience
 from imagerepo.sessions import lane, lifecycle, merge
 from imagerepo.sessions.models import State
+from imagerepo.store import names
 from imagerepo.store.backends import open_memory
 from tests.durability.node import A, B, C, D, Node
 from tests.inprocess import Repository, running
+from tests.sessions.workers import stage
 from tests.waiting import until
 
 
@@ -96,3 +101,32 @@ def test_the_timer_ships_what_is_staged_and_then_rests(repository: Repository) -
     until(lambda: writer.state.final.sequence > settled)
     assert writer.state.final.sequence == settled + 1
     assert next(writer.snapshots()).head_after == 0
+
+
+@pytest.mark.parametrize("op", ["get", "put"])
+def test_a_base_that_a_slow_store_keeps_in_the_making_holds_up_no_commit(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, op: str
+) -> None:
+    """Neither while the base before it is read, nor while its parts are sent."""
+    service, call = repository.service, getattr(repository.store, op)
+    repository.commit(stage(service.spool, b"before"))
+    begun, goes_on = Event(), Event()
+
+    def slow(name: str, *args: object, **options: object) -> object:
+        if isinstance(names.parse(name), names.Part):
+            begun.set()
+            assert goes_on.wait(60)
+        return call(name, *args, **options)
+
+    monkeypatch.setattr(repository.store, op, slow)
+    try:
+        assert service.committer.snapshot("base", wait=0.01) is None
+        assert begun.wait(30)
+        for content in (b"one", b"two"):
+            assert repository.commit(stage(service.spool, content)).state == State.LIVE
+        epoch, writer = service.writer.state.epoch, service.writer.state.writer
+        assert manifests.newest(repository.store, epoch, writer, Patience()) is None
+    finally:
+        goes_on.set()
+    until(lambda: manifests.newest(repository.store, epoch, writer, Patience()))
+    assert manifests.newest(repository.store, epoch, writer, Patience()).head_after == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -67,6 +68,21 @@ def test_through_a_running_server_it_finds_and_repairs(new_server: NewServer) ->
         shown = json.loads(server.command("reconcile", "--deep", "--json").stdout)
         assert (shown["state"], shown["findings"]) == ("ready", [])
         assert [info.name for info in store_of(server).list(names.IMAGES)] == [names.base(ident)]
+
+
+def test_a_terminal_sees_how_far_it_is_and_a_pipe_what_was_found(new_server: NewServer) -> None:
+    with new_server(**SOON) as server:
+        add(server)
+        orphan = put(store_of(server), ORPHAN)
+        time.sleep(0.01)  # for the object to be older than the grace period
+        terminal, end = os.openpty()
+        done = server.command("reconcile", "--apply", stderr=end)
+        os.close(end)
+        shown = os.read(terminal, 1 << 16).decode()
+        os.close(terminal)
+    assert done.returncode == 0
+    assert orphan in done.stdout
+    assert "comparing" in shown and "repairing" in shown and "1/1" in shown
 
 
 def test_what_no_repair_can_touch_is_left_alone_and_foreign_objects_are_no_fault(new_server: NewServer) -> None:

@@ -146,12 +146,13 @@ class Server:
     def admin(self) -> httpx.Client:
         return self.client(self.admin_token)
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `imagerepo` with this server's settings."""
+    def command(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+        """Run `imagerepo` with this server's settings. `stderr`: a file descriptor, a terminal's perhaps."""
         return subprocess.run(
             [sys.executable, "-m", "imagerepo", *arguments],
             env=self._environ(),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             timeout=START_SECONDS,
             check=False,

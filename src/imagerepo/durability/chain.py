@@ -104,7 +104,7 @@ def kept(
 ) -> Iterator[Header | Manifest]:
     """`end` and every snapshot before it that is kept, newest first, each record after the base made of it.
 
-    Raises Damaged where a record is missing that no base stands in for: it was not pruned. Bases whose names are in
+    Raises Damaged where a record is missing before any base was met: it was not pruned. Bases whose names are in
     `without` are not looked at.
     """
     for snapshot, manifest in _with_bases(store, end, patience, manifests.Every(store, patience, without)):

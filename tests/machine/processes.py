@@ -110,6 +110,12 @@ class Process:
         return asked.done()
 
     @property
+    def busy(self) -> bool:
+        """Whether something that it was asked is not answered yet."""
+        with self._lock:
+            return bool(self._waiting)
+
+    @property
     def alive(self) -> bool:
         return not self._ended(0)
 

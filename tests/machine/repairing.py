@@ -13,13 +13,14 @@ import orjson
 from imagerepo.errors import ImagerepoError
 from imagerepo.store import names
 from tests.machine import chains
-from tests.machine.processes import LOOK_SECONDS, Gone
-from tests.machine.servers import ANSWER_SECONDS, Server, Work, ends
+from tests.machine.processes import LOOK_SECONDS, Gone, Process
+from tests.machine.servers import ANSWER_SECONDS, Server, Work, ends, eventually
 from tests.machine.world import NO_ANSWER, PATIENCE_SECONDS, World
 from tests.machine.zygote import SETTLING_SECONDS
 
 LONGER_SECONDS = SETTLING_SECONDS + 0.1
 RIGHT_BEFORE_A_DELETE = "/store.delete images/before"
+SENDING_A_BASE = "base.put/"
 PLANS = "/api/v1/reconcile"
 MOST_PLANS = 6
 """Until nothing is found: a repair may leave work for the next, but not for ever."""
@@ -70,12 +71,31 @@ def look(world: World, server: Server) -> None:
 
 def plan(world: World, server: Server, number: int, *, deep: bool = False) -> dict[str, Any] | None:
     """A plan that is ready, or has failed; None where it came to neither."""
+    _bases_are_sent(world)
     asked = asks(world, server, number, PLANS, {"deep": deep})
     if asked is None or asked.status_code != httpx.codes.ACCEPTED:
         return None
     for _ in range(2):
         look(world, server)
     return shown(world, server, number, asked.json()["id"])
+
+
+def _bases_are_sent(world: World) -> None:
+    """A plan takes parts that nothing names for abandoned once they are older than any request: nobody rests so long.
+
+    Else a manifest could name parts that are gone.
+    """
+    resting = [server for server in world.servers if server.stopped and any(map(_may_send_a_manifest, server.workers))]
+    for server in resting:
+        world.wake(server)
+        if not _is_idle(server, PATIENCE_SECONDS):
+            world.say("heal, for a base to be sent")
+            world.heal()
+            _is_idle(server, ANSWER_SECONDS)
+
+
+def _is_idle(server: Server, seconds: float) -> bool:
+    return eventually(lambda: not any(worker.busy for worker in server.workers), server, seconds)
 
 
 def shown(world: World, server: Server, number: int, key: str) -> dict[str, Any] | None:
@@ -202,6 +222,11 @@ def _is_taken_down(world: World, server: Server, ident: str) -> None:
 def _may_send(work: Work) -> bool:
     """Whether it may rest right before a DELETE: surely not where it stopped by itself at another failpoint."""
     return not work.process.rests_at or work.process.rests_at.endswith(RIGHT_BEFORE_A_DELETE)
+
+
+def _may_send_a_manifest(process: Process) -> bool:
+    """Whether it may rest after the last look before that: surely not where it stopped by itself elsewhere."""
+    return process.rests_at.startswith(SENDING_A_BASE) or (not process.rests_at and process.busy)
 
 
 def _awaited(world: World, work: Work) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 import pytest
 
 from tests import sampling
+
+# A suite that a shell has put in the background ignores it, and so would every command that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Django is set up once, before any module of tests imports a model.
 _FOLDER = tempfile.mkdtemp(prefix="imagerepo-tests-")

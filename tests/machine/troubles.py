@@ -110,6 +110,7 @@ class Troubles(Story):
 
     @rule(which=numbers)
     def a_server_wakes(self, which: int) -> None:
-        if self.world.servers[which].stopped:
-            self.begin("a_server_wakes", self.world.servers[which].name)
-            self.world.wake(self.world.servers[which])
+        if stopped := [server for server in self.world.servers if server.stopped]:
+            server = stopped[which % len(stopped)]
+            self.begin("a_server_wakes", server.name)
+            self.world.wake(server)

@@ -27,6 +27,14 @@ def body(tmp_path: Path) -> Path:
     return path
 
 
+class Newer(Exception):
+    """A newer epoch was found."""
+
+
+def finds_newer() -> None:
+    raise Newer
+
+
 def content(store: FaultyStore) -> bytes:
     with store.get(NAME) as reader:
         return reader.read()
@@ -47,29 +55,17 @@ def test_a_lost_answer_is_settled_without_a_second_put(store: FaultyStore, body:
 
 
 def test_it_looks_for_a_newer_epoch_before_it_sends_again(store: FaultyStore, body: Path) -> None:
-    class Newer(Exception):
-        pass
-
-    def look() -> None:
-        raise Newer
-
     store.fail("put", "cut-before")
     with pytest.raises(Newer):
-        settle(store, NAME, body, patience=Patience(), before_retry=look)
+        settle(store, NAME, body, patience=Patience(), before_retry=finds_newer)
     assert [op for op, _ in store.calls] == ["put", "get"]
 
 
 def test_it_looks_for_a_newer_epoch_while_the_store_does_not_say_what_it_holds(store: FaultyStore, body: Path) -> None:
-    class Newer(Exception):
-        pass
-
-    def look() -> None:
-        raise Newer
-
     store.fail("put", "cut-after")
     store.fail("get", "unavailable", times=FOR_GOOD)
     with pytest.raises(Newer):
-        settle(store, NAME, body, patience=Patience(), before_retry=look)
+        settle(store, NAME, body, patience=Patience(), before_retry=finds_newer)
     assert [op for op, _ in store.calls] == ["put", "get"]
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ def read(manager: Manager, ident: str, picture: Picture, variant: Variant) -> by
 
 def calls(store: FaultyStore, op: str, name: str) -> int:
     return store.calls.count((op, name))
+
+
+@contextmanager
+def storing_hangs(store: FaultyStore) -> Iterator[threading.Event]:
+    """From now on each PUT hangs until this ends; gives what is set once one does."""
+    stuck, released = threading.Event(), threading.Event()
+    put_object = store.put
+
+    def hanging(name: str, *args: object, **options: object) -> object:
+        stuck.set()
+        released.wait(60)
+        return put_object(name, *args, **options)  # type: ignore[arg-type]
+
+    store.put = hanging  # type: ignore[method-assign,assignment]
+    try:
+        yield stuck
+    finally:
+        released.set()
 
 
 def files(folder: Path) -> list[Path]:
@@ -229,51 +248,29 @@ def test_a_store_that_takes_nothing_delays_and_fails_no_answer(
 
 
 def test_a_store_that_hangs_while_storing_holds_up_nobody(new_manager: NewManager, store: FaultyStore) -> None:
-    stuck, released = threading.Event(), threading.Event()
-    put_object = store.put
-
-    def hanging(name: str, *args: object, **options: object) -> object:
-        stuck.set()
-        released.wait(60)
-        return put_object(name, *args, **options)  # type: ignore[arg-type]
-
     picture = images.good("jpeg")
     ident = put(store, picture)
     manager = new_manager()
-    store.put = hanging  # type: ignore[method-assign,assignment]
-    try:
+    with storing_hangs(store) as stuck:
         first = read(manager, ident, picture, SMALL)
         assert stuck.wait(30)
         assert read(manager, ident, picture, SMALL) == first
         assert calls(store, "get", names.base(ident)) == 1, "answered from this disk meanwhile"
-    finally:
-        released.set()
     manager.wait_until_stored()
     assert read(manager, ident, picture, SMALL) == first
 
 
 def test_what_waited_too_long_to_be_stored_is_not_kept(new_manager: NewManager, store: FaultyStore) -> None:
     """A purge has looked for it for the last time by then."""
-    stuck, released = threading.Event(), threading.Event()
-    put_object = store.put
-
-    def hanging(name: str, *args: object, **options: object) -> object:
-        stuck.set()
-        released.wait(60)
-        return put_object(name, *args, **options)  # type: ignore[arg-type]
-
     picture, late = images.good("jpeg"), Variant(24, 16, "webp")
     ident = put(store, picture)
     manager = new_manager(store_timeout_seconds=0.05, delete_settle_seconds=0.4)
-    store.put = hanging  # type: ignore[method-assign,assignment]
-    try:
+    with storing_hangs(store) as stuck:
         read(manager, ident, picture, SMALL)
         assert stuck.wait(30)
         read(manager, ident, picture, late)
         waited_from = time.monotonic()
         until(lambda: time.monotonic() - waited_from > 0.4)
-    finally:
-        released.set()
     manager.wait_until_stored()
     assert calls(store, "put", names.derivative(ident, SMALL)) == 1
     assert calls(store, "put", names.derivative(ident, late)) == 0

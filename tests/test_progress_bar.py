@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+
+from tests.commands import on_a_terminal
 
 MOVE_A_BAR = """
 from imagerepo.cli.output import byte_progress
@@ -15,11 +16,8 @@ with byte_progress("restoring") as progress:
 
 
 def test_a_terminal_sees_how_far_it_is() -> None:
-    terminal, end = os.openpty()
-    subprocess.run([sys.executable, "-c", MOVE_A_BAR], stderr=end, timeout=60, check=True)
-    os.close(end)
-    shown = os.read(terminal, 1 << 16).decode()
-    os.close(terminal)
+    command = [sys.executable, "-c", MOVE_A_BAR]
+    _, shown = on_a_terminal(lambda end: subprocess.run(command, stderr=end, timeout=60, check=True))
     assert "restoring" in shown
     assert "1.0/2.0 MB" in shown
 

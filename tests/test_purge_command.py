@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from imagerepo.store import names
 from imagerepo.store.door import Door
 from imagerepo.store.local import LocalStore
 from imagerepo.testing.faulty import FOR_GOOD
+from tests.commands import on_a_terminal
 from tests.inprocess import Repository, running
 from tests.reconcile.drift import X, Y, ident_of
 from tests.reconcile.pausing import in_thread
@@ -125,12 +125,9 @@ def test_beside_a_server_whose_snapshot_store_fails_it_ends_and_tells_of_each(re
 
 def test_a_terminal_sees_how_far_it_is_and_a_pipe_what_was_done(repository: Repository) -> None:
     repository.store.delete([names.base(ident_of(content)) for content in (X, Y)])
-    terminal, end = os.openpty()
     command = [sys.executable, "-m", "imagerepo", "purge", ident_of(X), ident_of(Y)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=end, text=True, timeout=LONGEST_SECONDS, check=True)
-    os.close(end)
-    shown = os.read(terminal, 1 << 16).decode()
-    os.close(terminal)
+    how = {"stdout": subprocess.PIPE, "text": True, "timeout": LONGEST_SECONDS, "check": True}
+    done, shown = on_a_terminal(lambda end: subprocess.run(command, stderr=end, **how))
     assert done.stdout == "".join(f"{ident_of(content)}  gone from every revision\n" for content in (X, Y))
     assert "taking down" in shown and "2/2" in shown
     assert "deleting from the store" in shown

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from imagerepo.store.local import LocalStore
 from imagerepo.store.objects import ObjectStore
 from imagerepo.testing.images import draw, encode
 from imagerepo.testing.servers import Server
+from tests.commands import on_a_terminal
 from tests.conftest import NewServer
 from tests.crash import stories
 from tests.reconcile.drift import ident_of, put
@@ -75,11 +75,7 @@ def test_a_terminal_sees_how_far_it_is_and_a_pipe_what_was_found(new_server: New
         add(server)
         orphan = put(store_of(server), ORPHAN)
         time.sleep(0.01)  # for the object to be older than the grace period
-        terminal, end = os.openpty()
-        done = server.command("reconcile", "--apply", stderr=end)
-        os.close(end)
-        shown = os.read(terminal, 1 << 16).decode()
-        os.close(terminal)
+        done, shown = on_a_terminal(lambda end: server.command("reconcile", "--apply", stderr=end))
     assert done.returncode == 0
     assert orphan in done.stdout
     assert "comparing" in shown and "repairing" in shown and "1/1" in shown
